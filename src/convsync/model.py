@@ -1,0 +1,306 @@
+"""The nouns of convsync, all frozen: what happened, what we would send, why we would not, what was said about it."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+
+class Status(enum.StrEnum):
+    """What the source says of an action today."""
+
+    ACTIVE = "active"
+    CANCELLED = "cancelled"
+    REFUNDED = "refunded"
+    SPAM = "spam"
+
+
+class Kind(enum.StrEnum):
+    """What an action counts as: CPL divides by leads, CPA by sales; a micro-conversion is counted in neither."""
+
+    LEAD = "lead"
+    SALE = "sale"
+    MICRO = "micro"
+
+
+class State(enum.StrEnum):
+    """Where a delivery stands. DESIGN section 1 draws the arrows; `ledger.record` is the only room that moves them."""
+
+    PENDING = "pending"
+    IN_FLIGHT = "in_flight"
+    ACCEPTED = "accepted"
+    CONFIRMED = "confirmed"
+    REFUSED = "refused"
+    UNMATCHED = "unmatched"
+    UNKNOWN = "unknown"
+    HELD = "held"
+    SUPERSEDED = "superseded"
+    EXPIRED = "expired"
+
+
+OPEN_STATES = (State.PENDING, State.IN_FLIGHT, State.UNKNOWN)
+"""States in which a delivery may still reach the wire by itself: what comes after it in its lane waits."""
+
+
+class SkipReason(enum.StrEnum):
+    """Why an action is not addressed to a destination."""
+
+    UNKNOWN_ACTION = "unknown_action"
+    NOT_MAPPED = "not_mapped"
+    NO_IDENTIFIER = "no_identifier"
+    BAD_IDENTIFIER = "bad_identifier"
+    CONSENT_DENIED = "consent_denied"
+    TOO_OLD = "too_old"
+    IN_FUTURE = "in_future"
+    NO_CURRENCY = "no_currency"
+    NEGATIVE_VALUE = "negative_value"
+    CANCELLED_UNSENT = "cancelled_unsent"
+    CANNOT_ADJUST = "cannot_adjust"
+    STALE = "stale"
+
+    @property
+    def sentence(self) -> str:
+        """The reason as people read it."""
+        return SENTENCES[self]
+
+
+SENTENCES = {
+    SkipReason.UNKNOWN_ACTION: "the configuration has no [actions.*] section of this name",
+    SkipReason.NOT_MAPPED: "its [actions.*] section does not name this destination, or its source does not feed it",
+    SkipReason.NO_IDENTIFIER: "it has no click id, client id or contact that this platform could match",
+    SkipReason.BAD_IDENTIFIER: "its click or client id is not one this platform could have issued",
+    SkipReason.CONSENT_DENIED: "the person did not consent to sharing data with advertising platforms",
+    SkipReason.TOO_OLD: "it is older than the platform accepts",
+    SkipReason.IN_FUTURE: "it is dated more than a day in the future",
+    SkipReason.NO_CURRENCY: "it has a value but no currency, and no default is ever assumed",
+    SkipReason.NEGATIVE_VALUE: "its value is negative; a refund is a status, not a negative sale",
+    SkipReason.CANCELLED_UNSENT: "it was cancelled or refunded before anything was sent: nothing to take back",
+    SkipReason.CANNOT_ADJUST: "this platform cannot change what was once sent; the change stays in the ledger",
+    SkipReason.STALE: "the order has already been reported in a later state",
+}
+
+
+class OnUnknown(enum.StrEnum):
+    """What a route does with an unknown outcome (DESIGN section 2)."""
+
+    RESEND = "resend"
+    ASK = "ask"
+    HOLD = "hold"
+
+
+class Verdict(enum.StrEnum):
+    """What a platform said about one conversion."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFIRMED = "confirmed"
+    REFUSED = "refused"
+    UNMATCHED = "unmatched"
+    LATER = "later"
+    """Definitely not processed, or processed and to be sent again: pending with a due time; the attempt counts."""
+    RETURNED = "returned"
+    """Definitely not processed, through no fault of the row: pending again, and the attempt does not count."""
+    UNKNOWN = "unknown"
+    HELD = "held"
+
+
+class Action(NamedTuple):
+    """One completed target action as a source tells it (DESIGN section 4).
+
+    A tuple because a million of them pass through a run. Ids are text, money is Decimal in major units, times aware.
+    `email` and `phone` are as the source wrote them; `Person` holds what normalisation made of them.
+    """
+
+    source: str
+    external_id: str
+    action: str
+    occurred_at: datetime
+    updated_at: datetime | None = None
+    created_at: datetime | None = None
+    value: Decimal | None = None
+    currency: str | None = None
+    order_id: str | None = None
+    status: str = "active"
+    gclid: str | None = None
+    gbraid: str | None = None
+    wbraid: str | None = None
+    yclid: str | None = None
+    rb_clickid: str | None = None
+    ym_client_id: str | None = None
+    vk_user_id: str | None = None
+    ga_client_id: str | None = None
+    user_id: str | None = None
+    email: str | None = None
+    phone: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+    region: str | None = None
+    postal_code: str | None = None
+    country: str | None = None
+    consent_ad_user_data: bool | None = None
+    consent_ad_personalization: bool | None = None
+    utm_source: str | None = None
+    utm_medium: str | None = None
+    utm_campaign: str | None = None
+    utm_content: str | None = None
+    utm_term: str | None = None
+    campaign_id: str | None = None
+
+
+class Person(NamedTuple):
+    """The contacts of an action in canonical form: lower-case e-mails, E.164 phones, folded names. Never stored."""
+
+    emails: tuple[str, ...] = ()
+    phones: tuple[str, ...] = ()
+    first_name: str | None = None
+    last_name: str | None = None
+
+
+class Money(NamedTuple):
+    """An amount in integer minor units of its currency."""
+
+    minor: int
+    currency: str
+
+
+class Conversion(NamedTuple):
+    """An action addressed to one destination and goal, in the platform's own form.
+
+    `payload` is JSON: everything the route needs to build this row of a request, contacts already hashed, nothing that
+    changes from run to run. The ledger keeps these bytes, so a request can be made again byte for byte.
+    `lane` names what must stay in order beyond the key itself (an order id at Yandex), or None.
+    """
+
+    destination: str
+    goal: str
+    payload: bytes
+    lane: str | None = None
+    status: str = "active"
+    value: int | None = None
+    currency: str | None = None
+
+
+class Skip(NamedTuple):
+    """An action not addressed to a destination (`destination` is empty: to none at all)."""
+
+    destination: str
+    reason: SkipReason
+    detail: str = ""
+
+
+class Mapped(NamedTuple):
+    """An action, what it counts as, whose click brought it, and one answer for each destination."""
+
+    action: Action
+    kind: str
+    platform: str
+    campaign: str
+    value: int | None
+    """Minor units of `action.currency`; None when the action has no value, or one that cannot be counted."""
+    due_at: int
+    """Epoch milliseconds before which nothing may be sent (an action dated slightly ahead of our clock), else 0."""
+    results: tuple[Conversion | Skip, ...]
+
+
+class BadRow(NamedTuple):
+    """A row of a source that could not become an Action. Says where and why, never what a contact field held."""
+
+    source: str
+    where: str
+    field: str
+    problem: str
+    advice: str = ""
+
+
+class Finding(NamedTuple):
+    """Something a person should read: what, where, and what to do."""
+
+    level: str
+    """`error` (needs a person), `warning` or `info`."""
+    code: str
+    where: str
+    message: str
+    advice: str = ""
+
+    def sentence(self) -> str:
+        return f"{self.where}: {self.message}" + (f" {self.advice}" if self.advice else "")
+
+
+class Outcome(NamedTuple):
+    """What became of one row: the platform's own word where it has one, and seconds until the row may go again."""
+
+    verdict: Verdict
+    reason: str = ""
+    wait: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request, or a question about one, came to: one outcome for every row, by position.
+
+    `default` stands for each row that `rows` does not name. `ref` is the platform's name for the request. `poll_in`
+    asks to look again after so many seconds; None means that nothing more will be told.
+    """
+
+    default: Outcome
+    rows: Mapping[int, Outcome] = field(default_factory=dict)
+    ref: str | None = None
+    poll_in: float | None = None
+    halt: Finding | None = None
+    """Configuration or credentials: no further request to this destination in this run."""
+    rest: float | None = None
+    """The platform asks for a pause of so many seconds (quota): claim nothing more before that."""
+    split: bool = False
+    """Refused as a whole without naming a row: send the halves apart to find it."""
+    findings: tuple[Finding, ...] = ()
+
+
+class Tally(NamedTuple):
+    """Actions that agree in every dimension of a report, counted: the ledger sums, `report` divides."""
+
+    day: date
+    platform: str
+    """Whose click brought it: google, yandex, vk, or empty when nothing tells."""
+    campaign: str
+    action: str
+    kind: str
+    source: str
+    currency: str | None
+    actions: int
+    value: int | None
+    """Minor units; None when none of them has a value."""
+    addressed: int
+    """How many of them have a delivery to the platform they came from."""
+    taken: int
+    """How many of these deliveries were accepted or confirmed."""
+    unknown: int
+    """How many of these deliveries have an outcome that nobody knows yet."""
+
+
+class Spend(NamedTuple):
+    """Money spent on one campaign on one day, in integer minor units."""
+
+    day: date
+    platform: str
+    account: str
+    campaign_id: str
+    campaign: str
+    amount: int
+    currency: str
+    vat_included: bool | None = None
+    clicks: int | None = None
+    impressions: int | None = None
+
+
+def key_of(source: str, external_id: str, action: str, destination: str, goal: str) -> bytes:
+    """The 16-byte key of a conversion: same input, same key, in every process, for ever (shown as 32 hex digits).
+
+    Each part is preceded by its length, so that no two different inputs read alike.
+    """
+    parts = (source, external_id, action, destination, goal)
+    return hashlib.sha256("".join([f"{len(part)}:{part}" for part in parts]).encode()).digest()[:16]
