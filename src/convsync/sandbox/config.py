@@ -1,0 +1,306 @@
+"""The sandbox's world and its switches: where the documentation is unsure, both readings can be chosen."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+ADWORDS = "https://www.googleapis.com/auth/adwords"
+DATAMANAGER = "https://www.googleapis.com/auth/datamanager"
+
+
+@dataclass
+class ConversionAction:
+    name: str = ""
+    type: str = "UPLOAD_CLICKS"
+    created: str = ""
+    """ISO time; empty = long ago; "start" = when the sandbox started (too recent for 6 h)."""
+
+
+def _google_customers() -> dict[str, dict[str, ConversionAction]]:
+    return {
+        "1234567890": {
+            "1111111111": ConversionAction("Lead"),
+            "2222222222": ConversionAction("Sale"),
+            "3333333333": ConversionAction("Micro"),
+            "4444444444": ConversionAction("Site form", type="WEBPAGE"),
+            "5555555555": ConversionAction("Brand new", created="start"),
+        },
+        "9876543210": {"6666666666": ConversionAction("Second account lead")},
+    }
+
+
+@dataclass
+class GoogleConfig:
+    customers: dict[str, dict[str, ConversionAction]] = field(
+        default_factory=_google_customers, metadata={"item": ConversionAction, "depth": 2}
+    )
+    """Who owns which conversion action: customer → action id → action."""
+    managers: dict[str, list[str]] = field(
+        default_factory=lambda: {"5550001111": ["1234567890", "9876543210"]}
+    )
+    """Manager account → the customers below it; the values that `loginAccount` may have."""
+    login_account_required: bool = False
+    """True: the credential's user sits on the manager, so a request without loginAccount is 403."""
+    custom_variables: list[str] = field(default_factory=lambda: ["lead_quality", "branch"])
+    """Names that `customVariables` may use."""
+    client_id: str = "sandbox-client"
+    client_secret: str = "sandbox-secret"
+    refresh_token: str = "sandbox-refresh"
+    scopes: list[str] = field(default_factory=lambda: [ADWORDS, DATAMANAGER])
+    """What the refresh token grants; without datamanager an ingest answers 403."""
+    refresh_revoked: bool = False
+    """True: the token endpoint answers invalid_grant."""
+    service_accounts: list[str] = field(default_factory=list)
+    """E-mails a signed JWT may come from; empty = any."""
+    static_tokens: dict[str, list[str]] = field(default_factory=dict)
+    """Access tokens that are always good, with their scopes."""
+    token_life_s: int = 3599
+
+    max_events: int = 2000
+    max_destinations: int = 10
+    max_identifiers: int = 10
+    future_tolerance_s: float = 0
+    """How far ahead of the clock an event may lie."""
+    violations: str = "all"
+    """Which rows a 400 names: all | first (the first bad one) | events[0] (whichever is bad) | none."""
+    violation_prefix: str = "events."
+    """Field paths look like `events.events[3].currency` in reality, `events[3].currency` with "" ."""
+    error_info_reason: str = "specific"
+    """ErrorInfo.reason: specific = that of the first violation | generic = INVALID_ARGUMENT."""
+    future_named: bool = False
+    """True: a time in the future is named as EVENT_TIME_INVALID instead of nothing."""
+    numeric_transaction_id_refused: bool = True
+    """A field report, one source; never under validateOnly."""
+    click_id_rule: str = "ads"
+    """ads = wbraid alone, never both braids | any. Undocumented for Data Manager."""
+    negative_value_refused: bool = False
+    """Undocumented."""
+    unknown_action_answer: str = "INVALID_CONVERSION_ACTION_ID"
+    """INVALID_CONVERSION_ACTION_ID (400) | NOT_FOUND (404 "Resource not found")."""
+    too_recent_answer: str = "CONVERSION_ACTION_TOO_RECENTLY_CREATED"
+    """CONVERSION_ACTION_TOO_RECENTLY_CREATED (400) | NOT_FOUND (404 "Resource not found")."""
+    action_age_s: int = 6 * 3600
+    field_warnings: list[dict[str, str]] = field(default_factory=list)
+    """Put on every successful ingest; they never block."""
+    omit_request_id: bool = False
+    """True: a 200 without requestId."""
+
+    processing_seconds: float = 2.0
+    """From the ingest until the status stops being PROCESSING."""
+    status_visible_after_s: float = 0.5
+    """Until then the status answers 404."""
+    status_kept_days: int = 50
+    """After that: REQUEST_TOO_OLD."""
+    failed_word: str = "FAILED"
+    """FAILED (schema) | FAILURE (prose of the documentation)."""
+    status_word: str = ""
+    """Not empty: every finished destination says this, such as REQUEST_STATUS_UNKNOWN."""
+    counts_as_strings: bool = True
+    """recordCount as "3" (JSON of an int64) or 3."""
+    indices_as_strings: bool = False
+    """recordIndices as "3" or 3: undocumented."""
+    indices_absent: bool = False
+    """errorCounts without recordIndices, as before v1.9."""
+    error_counts_absent: bool = False
+    """FAILED or PARTIAL_SUCCESS without errorInfo: "may not be populated in all cases"."""
+    max_event_age_days: int = 90
+    """Older events get EVENT_TOO_OLD when they are processed."""
+
+    # Windows of the sandbox's clock: one that stands still never leaves its minute. None = no limit.
+    ingest_per_minute: int | None = 300
+    ingest_per_day: int | None = 100_000
+    status_per_minute: int | None = 300
+    status_per_day: int | None = 100_000
+    day_shift_h: float = -8
+    """The day of the quota starts at midnight Pacific (standard) time. UNSURE."""
+
+
+@dataclass
+class Goal:
+    id: int
+    name: str
+    url: str
+    """The identifier of the JavaScript event."""
+    type: str = "action"
+    condition: str = "exact"
+
+
+def _goals(first: int) -> list[Goal]:
+    names = {"good_lead": "Good lead", "crm_lead": "CRM lead", "qualified": "Qualified"}
+    return [Goal(first + i, name, url) for i, (url, name) in enumerate(names.items())]
+
+
+@dataclass
+class Counter:
+    name: str = "Shop"
+    time_zone_name: str = "Europe/Moscow"
+    time_zone_offset: int = 180
+    """Minutes east of UTC."""
+    goals: list[Goal] = field(default_factory=lambda: _goals(100001), metadata={"item": Goal, "depth": 1})
+    foreign: bool = False
+    """True: it exists but belongs to somebody else (403)."""
+
+
+@dataclass
+class YandexConfig:
+    tokens: dict[str, list[str]] = field(
+        default_factory=lambda: {"sandbox-token": ["metrika:read", "metrika:write", "metrika:offline_data"]}
+    )
+    """Token → rights. A right missing → 403 access_denied."""
+    counters: dict[str, Counter] = field(
+        default_factory=lambda: {
+            "12345678": Counter(),
+            "87654321": Counter("Second shop", goals=_goals(200001)),
+            "99999999": Counter("Somebody else's", foreign=True),
+        },
+        metadata={"item": Counter, "depth": 1},
+    )
+    bad_token_status: int = 403
+    """401 = unauthorized | 403 = invalid_token: the documentation says both."""
+    bearer_accepted: bool = False
+    """True: `Authorization: Bearer` works as well as `OAuth`."""
+
+    missing_id: str = "refused"
+    """An order without id: refused | separate (each row an order of its own, the older rule)."""
+    bad_row: str = "refuse_400"
+    """One bad row: refuse_400 (the file: 400 invalid_uploading) | failed_200 (the file: 200 with FAILED)
+    | drop (that row only; elements_count is lower). Undocumented."""
+    force_failed: bool = False
+    """True: every upload answers 200 with FAILED and nothing is applied."""
+    cancelled_and_spam_goals: bool = True
+    """CANCELLED and SPAM reach goals of their own: newer page yes, older page no."""
+    strict_contacts: bool = True
+    """True: e-mail, phone and MD5 must be normalised as documented. False: taken as they are."""
+    max_order_age_days: int = 113
+    link_days: int = 21
+    change_days: int = 111
+    known_clients: dict[str, str] | None = None
+    """ClientID → ISO time of the last visit. None: whoever is named visited at create_date_time."""
+    system_goals_after_s: float = 0
+    """How long after the first upload the CRM goals appear in the list of goals (documented: up to 24 h)."""
+    max_file_bytes: int = 1 << 30
+
+    quota_status: int = 429
+    """429 (Russian page) | 420 (English page)."""
+    retry_after: int | None = None
+    """Seconds in Retry-After, or no such header."""
+    # Windows of the sandbox's clock: one that stands still never leaves its second. None = no limit.
+    requests_per_second: int | None = 30
+    parallel_requests: int | None = 3
+    requests_per_day: int | None = 5000
+
+
+@dataclass
+class PixelGoal:
+    name: str = ""
+    condition: str = "jse"
+    goal_type: str = "lead"
+    value: int = 0
+
+
+def _pixel_goals() -> dict[str, PixelGoal]:
+    return {
+        "crm_lead": PixelGoal("CRM lead", goal_type="lead"),
+        "crm_sale": PixelGoal("CRM sale", goal_type="purchase"),
+        "crm_micro": PixelGoal("CRM micro", goal_type="custom"),
+    }
+
+
+@dataclass
+class Pixel:
+    name: str = "Site"
+    goals: dict[str, PixelGoal] = field(
+        default_factory=_pixel_goals, metadata={"item": PixelGoal, "depth": 1}
+    )
+
+
+@dataclass
+class VkConfig:
+    pixels: dict[str, Pixel] = field(
+        default_factory=lambda: {"1234567": Pixel(), "7654321": Pixel("Second site")},
+        metadata={"item": Pixel, "depth": 1},
+    )
+    client_id: str = "sandbox-vk"
+    client_secret: str = "sandbox-vk-secret"
+    known_clicks: dict[str, str] | None = None
+    """rb_clickid → ISO time of the click. None: all were issued, except those that begin with `lost-`."""
+    known_users: list[str] | None = None
+    """Values of userid the site sent before. None: all, except those that begin with `lost-`."""
+    attribution_days: float = 30
+    """Window for known_clicks."""
+    decimal_values: bool = False
+    """True: a decimal or negative value is summed. False: such a hit is booked with value 0. Undocumented."""
+    tracker_per_second: int | None = None
+    """No limit is documented; a number makes the tracker answer 429."""
+
+    token_life_s: int = 86400
+    max_tokens: int = 5
+    token_idle_days: int = 30
+    """A token not used for so long is deleted."""
+    expires_in_as_text: bool = True
+    scope_as_list: bool = False
+    rotate_refresh_token: bool = False
+    token_error_shape: str = "oauth"
+    """oauth {"error", "error_description"} | vk {"error": {"code", "message"}} | flat {"code", "message"}."""
+    max_page: int = 50
+    """`limit` is clamped to this whatever is asked."""
+    api_per_second: int | None = None
+    api_per_hour: int | None = None
+    api_per_day: int | None = None
+    """Shown in the X-RateLimit headers; None = a large number and no refusal."""
+    retry_after: int | None = None
+    """Seconds in Retry-After of a 429, or no such header."""
+
+
+@dataclass
+class SandboxConfig:
+    google: GoogleConfig = field(default_factory=GoogleConfig)
+    yandex: YandexConfig = field(default_factory=YandexConfig)
+    vk: VkConfig = field(default_factory=VkConfig)
+    seed: int = 20261122
+    """For everything that is left to chance: the order of repeated ids, the `rate` of faults."""
+    journal_size: int = 1000
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> SandboxConfig:
+        made = cls()
+        update(made, settings)
+        return made
+
+
+def update(target: Any, settings: Mapping[str, Any], path: str = "") -> None:
+    """Set the named fields of a configuration, sections by parts, everything else as a whole."""
+    known = {f.name: f for f in fields(target)}
+    for name, value in settings.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"unknown setting {path + name!r}{hint}")
+        current = getattr(target, name)
+        if is_dataclass(current):
+            update(current, value, f"{path}{name}.")
+        else:
+            meta = known[name].metadata
+            setattr(target, name, _built(meta.get("item"), meta.get("depth", 0), value))
+
+
+def _built(item: type[Any] | None, depth: int, value: Any) -> Any:
+    if item is None or is_dataclass(value):
+        return value
+    if depth:
+        if isinstance(value, Mapping):
+            return {str(key): _built(item, depth - 1, inner) for key, inner in value.items()}
+        return [_built(item, depth - 1, inner) for inner in value]
+    made = {f.name: value[f.name] for f in fields(item) if f.name in value}
+    unknown = set(value) - set(made)
+    if unknown:
+        raise ValueError(f"unknown setting {sorted(unknown)[0]!r} of {item.__name__}")
+    return item(**{name: _nested(item, name, inner) for name, inner in made.items()})
+
+
+def _nested(item: type[Any], name: str, value: Any) -> Any:
+    meta = next(f for f in fields(item) if f.name == name).metadata
+    return _built(meta.get("item"), meta.get("depth", 0), value)
