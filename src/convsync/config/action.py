@@ -1,0 +1,114 @@
+"""What `[actions.NAME]` may say: what an action counts as, and which goal it is at each destination."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Self
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from convsync.config.destination import EventSource
+from convsync.config.values import NOT_YET, Digits, PositiveDuration, StrictModel, VkGoal
+from convsync.model import Kind
+
+GATHERED = "(targets)"
+"""Where `gather` puts the destinations' keys: a word that nobody writes as a key."""
+
+YANDEX_STATUSES = ("IN_PROGRESS", "PAID", "CANCELLED", "SPAM")
+
+
+class GoogleTarget(StrictModel):
+    conversion_action: Digits = Field(description="the numeric id of a conversion action of type UPLOAD_CLICKS")
+    event_source: EventSource | None = None
+
+    @property
+    def goal_key(self) -> str:
+        return self.conversion_action
+
+
+class YandexTarget(StrictModel):
+    """Exactly one of `status` (route orders) and `goal` (route conversions)."""
+
+    status: str | None = None
+    goal: str | None = None
+
+    @field_validator("status")
+    @classmethod
+    def _known_spelling(cls, value: str) -> str:
+        """Statuses are case-sensitive, and any other word is a goal identifier: a near miss would be a new goal."""
+        meant = "CANCELLED" if value.upper() == "CANCELED" else value.upper()
+        if meant in YANDEX_STATUSES and value != meant:
+            raise ValueError(f"is spelled {meant}, in capital letters.")
+        if not re.fullmatch(r"""[^\s,;:"']{1,255}""", value):
+            raise ValueError(f"must be {', '.join(YANDEX_STATUSES)} or the identifier of a JavaScript goal.")
+        return value
+
+    @field_validator("goal")
+    @classmethod
+    def _this_version(cls, value: str) -> str:
+        raise ValueError(
+            f'(route conversions) {NOT_YET} Write status = "IN_PROGRESS" or another status (route orders).'
+        )
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.status is None:
+            raise ValueError(f"needs `status`: {', '.join(YANDEX_STATUSES)} or the identifier of a JavaScript goal.")
+        return self
+
+    @property
+    def goal_key(self) -> str:
+        return self.status or ""
+
+
+class VkTarget(StrictModel):
+    goal: VkGoal = Field(description="the name of a JavaScript goal of the pixel")
+
+    @property
+    def goal_key(self) -> str:
+        return self.goal
+
+
+TARGETS: dict[str, type[StrictModel]] = {"google": GoogleTarget, "yandex": YandexTarget, "vk": VkTarget}
+_PLATFORM_OF: dict[type, str] = {model: platform for platform, model in TARGETS.items()}
+
+
+class Addressed(dict[str, Any]):
+    """What a destination's key says, together with the platform of that destination, which decides how it is read."""
+
+    platform: str = ""
+
+
+def _platform(value: Any) -> str | None:
+    return value.platform if isinstance(value, Addressed) else _PLATFORM_OF.get(type(value))
+
+
+Target = Annotated[
+    Annotated[GoogleTarget, Tag("google")] | Annotated[YandexTarget, Tag("yandex")] | Annotated[VkTarget, Tag("vk")],
+    Discriminator(_platform),
+]
+
+
+class ActionSettings(StrictModel):
+    """In the file each destination's key stands beside `kind`; here they are gathered in `targets`."""
+
+    kind: Kind = Field(description='"lead", "sale" or "micro"')
+    max_age: PositiveDuration | None = None
+    targets: dict[str, Target] = Field(default_factory=dict, validation_alias=GATHERED)
+
+
+def gather(section: Any, platforms: dict[str, str | None]) -> Any:
+    """Move the keys named like destinations together. A destination whose platform is in doubt is left out."""
+    if not isinstance(section, dict):
+        return section
+    own = {key: value for key, value in section.items() if key not in platforms}
+    targets = {key: _addressed(value, platforms[key]) for key, value in section.items() if platforms.get(key)}
+    return own | {GATHERED: targets} if targets else own
+
+
+def _addressed(value: Any, platform: str | None) -> Any:
+    if not isinstance(value, dict):
+        return value
+    addressed = Addressed(value)
+    addressed.platform = platform or ""
+    return addressed

@@ -1,0 +1,191 @@
+"""What `[destinations.NAME]` may say: the account, its credentials, and how long to wait for what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+
+from convsync.config.values import (
+    NOT_YET,
+    ApiVersion,
+    Count,
+    CustomerId,
+    Digits,
+    Duration,
+    Endpoint,
+    HeaderText,
+    LocalPath,
+    Names,
+    PositiveDuration,
+    Secret,
+    StrictModel,
+    Text,
+    Url,
+    Zone,
+)
+
+EventSource = Literal["WEB", "APP", "IN_STORE", "PHONE", "MESSAGE", "OTHER"]
+Consent = Literal["granted", "denied", "unset"]
+Rate = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+
+
+class CommonDestination(StrictModel):
+    """The keys of every destination. Each platform puts its own value where waiting is concerned."""
+
+    ROUTE: ClassVar[str]
+    ACCOUNT: ClassVar[str]
+    """The key that names the account."""
+
+    sources: Names | None = None
+    enabled: bool = True
+    poll_after: Duration = timedelta(minutes=30)
+    poll_every: PositiveDuration = timedelta(minutes=30)
+    poll_until: Duration = timedelta(days=7)
+    quarantine: Duration = timedelta(minutes=15)
+    requests_per_second: Rate = 5.0
+    timeout: PositiveDuration = timedelta(seconds=60)
+    connect_timeout: PositiveDuration = timedelta(seconds=5)
+    max_attempts: Count = 8
+    give_up_after: PositiveDuration = timedelta(hours=24)
+    retry_after: Duration = timedelta(seconds=60)
+    in_flight: Annotated[int, Field(ge=1, le=64)] = 4
+    batch_rows: Count = 2000
+    ca_bundle: LocalPath | None = None
+
+    @property
+    def route(self) -> str:
+        return self.ROUTE
+
+    @property
+    def account(self) -> str:
+        return str(getattr(self, self.ACCOUNT))
+
+    def missing(self, *, reading: bool = False) -> list[str]:
+        """The keys that are empty and must not be: to send, or (`reading`) to ask for cost and goals."""
+        return self.lacking(lambda key: getattr(self, key), reading=reading)
+
+    @classmethod
+    def lacking(cls, get: Callable[[str], Any], *, reading: bool = False) -> list[str]:
+        """The same of a section as it was written, which `get` looks into: it need not be valid otherwise."""
+        keys = cls.needs(get, reading=reading)
+        return [key for key in keys if not _filled(get(key))]
+
+    @classmethod
+    def needs(cls, get: Callable[[str], Any], *, reading: bool) -> tuple[str, ...]:
+        """The keys that sign in."""
+        raise NotImplementedError
+
+
+class GoogleSettings(CommonDestination):
+    ROUTE = "google.data_manager"
+    ACCOUNT = "customer_id"
+
+    platform: Literal["google"] = "google"
+    api: Literal["data_manager", "ads"] = "data_manager"
+    customer_id: CustomerId = Field(description="the ten digits of the account that owns the conversion actions")
+    login_customer_id: CustomerId | None = None
+    client_id: Text | None = None
+    client_secret: Secret | None = None
+    refresh_token: Secret | None = None
+    credentials_file: LocalPath | None = None
+    data_manager_url: Url = "https://datamanager.googleapis.com"
+    ads_endpoint: Endpoint = "googleads.googleapis.com"
+    ads_api_version: ApiVersion = "v26"
+    token_url: Url = "https://oauth2.googleapis.com/token"  # noqa: S105  (an address)
+    event_source: EventSource = "WEB"
+    consent_ad_user_data: Consent = "unset"
+    consent_ad_personalization: Consent = "unset"
+    max_age: PositiveDuration = timedelta(days=90)
+    adjust_max_age: PositiveDuration = timedelta(days=54)
+    requests_per_second: Rate = 4.5
+    batch_rows: Annotated[int, Field(ge=1, le=2000)] = 2000
+
+    @field_validator("api")
+    @classmethod
+    def _this_version(cls, value: str) -> str:
+        if value == "ads":
+            raise ValueError(f'"ads" {NOT_YET} Write "data_manager", the way in that Google opens to everybody.')
+        return value
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> Self:
+        if self.credentials_file and (self.refresh_token or self.client_secret):
+            raise ValueError("has both credentials_file and client_secret or refresh_token. Keep one way to sign in.")
+        return self
+
+    @classmethod
+    def needs(cls, get: Callable[[str], Any], *, reading: bool) -> tuple[str, ...]:
+        return () if _filled(get("credentials_file")) else ("client_id", "client_secret", "refresh_token")
+
+
+class YandexSettings(CommonDestination):
+    ROUTE = "yandex.orders"
+    ACCOUNT = "counter_id"
+
+    platform: Literal["yandex"] = "yandex"
+    counter_id: Digits = Field(description="the number of the Metrica counter, digits only")
+    token: Secret | None = None
+    metrica_url: Url = "https://api-metrika.yandex.net"
+    direct_url: Url = "https://api.direct.yandex.com"
+    client_login: Text | None = None
+    counter_timezone: Zone | None = None
+    contact_hash: Literal["md5", "none"] = "md5"
+    max_age: PositiveDuration = timedelta(days=113)
+    link_window: PositiveDuration = timedelta(days=21)
+    poll_after: Duration = timedelta(minutes=15)
+    poll_every: PositiveDuration = timedelta(minutes=15)
+    poll_until: Duration = timedelta(hours=24)
+    requests_per_second: Rate = 25.0
+    in_flight: Annotated[int, Field(ge=1, le=64)] = 3
+    batch_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
+
+    @classmethod
+    def needs(cls, get: Callable[[str], Any], *, reading: bool) -> tuple[str, ...]:
+        return ("token",)
+
+
+def _slash(value: object) -> object:
+    return "/" if value == "raw" else value
+
+
+class VkSettings(CommonDestination):
+    ROUTE = "vk.pixel"
+    ACCOUNT = "pixel_id"
+
+    platform: Literal["vk"] = "vk"
+    pixel_id: Digits = Field(description="the number of the VK Ads (Top.Mail.Ru) pixel, digits only")
+    client_id: Text | None = None
+    client_secret: Secret | None = None
+    tracker_url: Url = "https://top-fwz1.mail.ru/tracker"
+    api_url: Url = "https://ads.vk.com"
+    on_ambiguous: Literal["hold", "retry"] = "hold"
+    slash_encoding: Annotated[Literal["/", "%2F"], BeforeValidator(_slash)] = "/"
+    click_max_age: PositiveDuration = timedelta(days=30)
+    max_age: PositiveDuration = timedelta(days=30)
+    user_agent: HeaderText = "convsync"
+    send_value: bool = True
+    timeout: PositiveDuration = timedelta(seconds=10)
+    connect_timeout: PositiveDuration = timedelta(seconds=3)
+    in_flight: Annotated[int, Field(ge=1, le=64)] = 5
+    batch_rows: Annotated[int, Field(ge=1, le=1)] = 1
+
+    @classmethod
+    def needs(cls, get: Callable[[str], Any], *, reading: bool) -> tuple[str, ...]:
+        """The pixel takes events from anybody; only cost and goals ask who is there."""
+        return ("client_id", "client_secret") if reading else ()
+
+
+def _filled(value: Any) -> bool:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    return bool(text.strip() if isinstance(text, str) else text)
+
+
+DESTINATIONS: dict[str, type[CommonDestination]] = {
+    "google": GoogleSettings,
+    "yandex": YandexSettings,
+    "vk": VkSettings,
+}
+DestinationSettings = Annotated[GoogleSettings | YandexSettings | VkSettings, Field(discriminator="platform")]
