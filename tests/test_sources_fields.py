@@ -1,0 +1,178 @@
+"""Rows become actions, or bad rows that say where and why without showing a contact."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convsync.errors import SourceError
+from convsync.model import Action, BadRow
+from convsync.sources.delimited import CsvSource
+from convsync.sources.fields import FieldMap, FieldOptions
+from convsync.sources.jsonl import JsonlSource
+from convsync.sources.sql import SqlSource
+
+COLUMNS = ["external_id", "action", "occurred_at"]
+GOOD = ["1", "lead", "2026-03-01T09:00:00Z"]
+NOON = datetime(2026, 3, 1, 9, tzinfo=UTC)
+
+
+def take(cells: dict[str, Any], options: FieldOptions | None = None) -> Action | BadRow:
+    """What becomes of one row with these cells, beside an id, a name and a time."""
+    row = {**dict(zip(COLUMNS, GOOD, strict=True)), **cells}
+    mapping = FieldMap("shop", options or {})
+    rows = mapping.compile(mapping.resolve(list(row), "table"), list(row))
+    actions, bad = rows.read([tuple(row.values())], lambda _row: "row 1")
+    assert len(actions) + len(bad) == 1
+    return (*actions, *bad)[0]
+
+
+def refused(cells: dict[str, Any], options: FieldOptions | None = None) -> BadRow:
+    found = take(cells, options)
+    assert isinstance(found, BadRow)
+    return found
+
+
+def taken(cells: dict[str, Any], options: FieldOptions | None = None) -> Action:
+    found = take(cells, options)
+    assert isinstance(found, Action)
+    return found
+
+
+@pytest.mark.parametrize("field", COLUMNS)
+@pytest.mark.parametrize("empty", [None, "", "  "])
+def test_an_action_needs_an_id_a_name_and_a_time(field: str, empty: object) -> None:
+    assert refused({field: empty}) == BadRow(
+        "shop", "row 1", field, "is missing", "An action needs an id, a name and a time."
+    )
+
+
+IDS = (
+    "external_id order_id gclid gbraid wbraid yclid rb_clickid ym_client_id vk_user_id ga_client_id user_id campaign_id"
+)
+
+
+@pytest.mark.parametrize("field", IDS.split())
+@pytest.mark.parametrize("value", ["1.23E+18", "1,23E+18", 1.23e18])
+def test_every_id_is_guarded_against_spreadsheets(field: str, value: object) -> None:
+    bad = refused({field: value})
+    assert bad.field == field
+    assert "damaged" in bad.problem
+    assert bad.advice
+
+
+@pytest.mark.parametrize("field", ["email", "phone", "first_name", "last_name"])
+@pytest.mark.parametrize("value", [b"ivan@mail.ru", ["ivan@mail.ru"], {"is": "ivan@mail.ru"}])
+def test_a_bad_contact_is_never_shown(field: str, value: object) -> None:
+    bad = refused({field: value})
+    assert bad.field == field
+    assert "ivan" not in "".join(bad)
+
+
+def test_a_contact_column_is_hidden_whatever_else_it_is_mapped_to() -> None:
+    cells = {"email": "1.5E+10"}
+    for options in ({"fields": {"yclid": "email"}}, {"id": "email"}):
+        bad = refused(cells, options)  # type: ignore[arg-type]
+        assert "1.5E" not in "".join(bad)
+
+
+@given(st.dictionaries(st.sampled_from(["value", "status", "consent_ad_user_data", "currency", "gclid"]), st.text()))
+def test_a_row_becomes_an_action_or_a_bad_row_and_never_an_exception(cells: dict[str, str]) -> None:
+    take(cells)
+
+
+def test_a_column_named_as_our_field_needs_no_line_and_an_empty_name_switches_it_off() -> None:
+    assert taken({"gclid": "x"}).gclid == "x"
+    assert taken({"status": "Won"}, {"fields": {"status": ""}}).status == "active"
+    assert refused({"status": "Won"}).field == "status"
+
+
+def test_a_row_is_read_field_by_field() -> None:
+    cells = {
+        "kind": "sale",
+        "value": "10.5",
+        "currency": "rur",
+        "status": "canceled",
+        "consent_ad_user_data": "да",
+        "phone": 7.9e10,
+    }
+    action = taken({**cells, "utm_source": " ", "utm_term": 5}, {"fields": {"action": "kind"}})
+    expected = Action("shop", "1", "sale", NOON, value=Decimal("10.5"), currency="RUB", status="cancelled")
+    assert action == expected._replace(consent_ad_user_data=True, phone="79000000000", utm_term="5")
+    assert type(action) is Action
+
+
+def test_a_value_without_a_currency_stays_an_action_for_the_mapping_to_judge() -> None:
+    assert taken({"value": 5}).currency is None
+    assert taken({"value": 5}, {"currency": "RUB"}).currency == "RUB"
+    assert taken({"value": 5, "currency": "USD"}, {"currency": "RUB"}).currency == "USD"
+    assert taken({"value": None}, {"currency": "RUB"}).currency is None
+
+
+def test_what_is_constant_fills_empty_cells() -> None:
+    options: FieldOptions = {"action": "lead", "consent_ad_user_data": False}
+    assert taken({"action": ""}, options).action == "lead"
+    assert taken({"consent_ad_user_data": None}, options).consent_ad_user_data is False
+    assert taken({"consent_ad_user_data": "yes"}, options).consent_ad_user_data is True
+
+
+@given(
+    st.lists(st.text(min_size=1).filter(str.strip), min_size=2, max_size=2),
+    st.lists(st.text(min_size=1).filter(str.strip), min_size=2, max_size=2),
+)
+def test_two_different_pairs_of_ids_never_read_alike(one: list[str], other: list[str]) -> None:
+    options: FieldOptions = {"id": ("a", "b")}
+    first, second = (take({"a": pair[0], "b": pair[1]}, options) for pair in (one, other))
+    if isinstance(first, Action) and isinstance(second, Action):
+        same = [part.strip() for part in one] == [part.strip() for part in other]
+        assert (first.external_id == second.external_id) == same
+
+
+def test_several_ids_are_joined_by_a_colon_and_none_may_be_empty() -> None:
+    assert taken({"deal": 7, "stage": "won"}, {"id": ["deal", "stage"]}).external_id == "7:won"
+    assert refused({"deal": 7, "stage": ""}, {"id": ["deal", "stage"]}).field == "external_id"
+
+
+@pytest.mark.parametrize("options", [{"fields": {"gclid": "glcid"}}, {"id": "glcid"}])
+def test_a_column_that_is_not_there_is_named_with_the_nearest(options: FieldOptions) -> None:
+    with pytest.raises(SourceError, match=r"no column glcid\. Did you mean gclid\?"):
+        take({"gclid": "x"}, options)
+
+
+def test_a_source_without_a_time_is_an_error_and_not_a_thousand_bad_rows() -> None:
+    mapping = FieldMap("shop", {"id": "id"})
+    with pytest.raises(SourceError, match="no column for action"):
+        mapping.resolve(["id", "occurred_at"], "table")
+    with pytest.raises(SourceError, match=r"no column for occurred_at.*Did you mean occured_at\?"):
+        mapping.resolve(["id", "action", "occured_at"], "table")
+
+
+@pytest.mark.parametrize("options", [{"fields": {"emial": "e"}}, {"currency": "RUR"}, {"statuses": {"Won": "won"}}])
+def test_a_mapping_that_cannot_work_is_refused_at_once(options: FieldOptions) -> None:
+    with pytest.raises(SourceError):
+        FieldMap("shop", options)
+
+
+def test_letter_case_of_a_named_column_does_not_matter_unless_it_tells_two_apart() -> None:
+    assert taken({"Kind": "sale"}, {"fields": {"action": "kind"}}).action == "sale"
+    with pytest.raises(SourceError):
+        take({"Kind": "sale", "KIND": "lead"}, {"fields": {"action": "kind"}})
+
+
+@pytest.mark.parametrize(
+    ("source", "needed"),
+    [
+        (SqlSource, {"url": "sqlite:///x", "table": "t"}),
+        (CsvSource, {"path": "x"}),
+        (JsonlSource, {"path": "x"}),
+    ],
+)
+def test_an_option_that_a_source_does_not_have_is_an_error_of_the_caller(source: Any, needed: dict[str, str]) -> None:
+    assert source("shop", **needed).name == "shop"
+    with pytest.raises(TypeError, match="delimeter"):
+        source("shop", **needed, delimeter=";")
