@@ -1,0 +1,76 @@
+"""Where conversions go. A destination is one route into a platform; it knows neither the ledger nor its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from convsync.model import Action, Answer, Conversion, Finding, OnUnknown, Person, Skip
+
+if TYPE_CHECKING:
+    from convsync.net import Wire
+
+
+class Route(Protocol):
+    """The seam of every destination.
+
+    `convert`, `merge`, `encode` and `preview` are pure: the same input gives the same bytes for ever. `learn`, `send`,
+    `poll` and `probe` may use the network and are called from worker threads, several at once up to `in_flight`.
+    """
+
+    name: str
+    """The section's name in the configuration, part of every key."""
+    route: str
+    """`google.data_manager`, `yandex.orders`, `vk.pixel` …"""
+    platform: str
+    account: str
+    on_unknown: OnUnknown
+    adjusts: bool
+    """Whether a changed value or a refund can be told to the platform under the same identity."""
+    snapshots: bool
+    """Whether each row carries the whole state of its lane, so that `merge` carries identity and contacts forward."""
+    reason_per_row: bool
+    """Whether the platform ever gives a verdict per row; if not, deliveries end as `accepted`."""
+    batch_rows: int
+    in_flight: int
+    wire: Wire
+    """The engine sets its `before_bytes`, `stop` and `deadline`."""
+    request_seconds: float
+    """The longest one `send` may take, retries included; a lease must outlast it."""
+    max_age: timedelta
+    adjust_max_age: timedelta
+
+    def convert(self, action: Action, person: Person, target: Any, value: int | None) -> Conversion | Skip:
+        """Address `action` to `target`, this destination's part of an `[actions.*]` section; `value` in minor units."""
+        ...
+
+    def merge(self, earlier: bytes, later: bytes) -> bytes:
+        """For a route that `snapshots`: the payload of `later`, with what `earlier` of the same lane had fixed."""
+        ...
+
+    def learn(self, known: Mapping[str, str]) -> Mapping[str, str]:
+        """Find out, once, what encoding needs and only the platform knows (a time zone). Returns what to remember."""
+        ...
+
+    def encode(self, payloads: Sequence[bytes], token: str) -> bytes:
+        """The body of one request, rows in the order given. `token` names the batch where the platform can keep it."""
+        ...
+
+    def preview(self, payloads: Sequence[bytes]) -> Iterator[Mapping[str, Any]]:
+        """What `encode` would send, one readable object a row, for `sync --dry-run --payloads`."""
+        ...
+
+    def send(self, body: bytes, rows: int) -> Answer:
+        """Send one request and read the answer: one outcome a row. Raises NotSent, Unclear or Halted (errors.py)."""
+        ...
+
+    def poll(self, ref: str, rows: int, age: timedelta) -> Answer:
+        """Ask what became of an accepted request. `default` ACCEPTED with `poll_in` means: not yet."""
+        ...
+
+    def probe(self) -> list[Finding]:
+        """`check --online`: look, without sending a conversion, whether an upload could work."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,266 @@
+"""The Data Manager API: events go in by the thousand, a request id comes back, verdicts by position half an hour later.
+
+A second event with the same transaction id and conversion action overwrites the value of the first and never counts
+again. That makes sending again safe, and a changed value an event like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+import orjson
+
+from convsync.destinations.google import events
+from convsync.destinations.google.answers import Reader, call_of, refusal
+from convsync.destinations.google.auth import DATA_MANAGER, SignIn
+from convsync.destinations.google.replies import CALLS, STATUS_GONE, Means
+from convsync.errors import Halted, NotSent, Unclear
+from convsync.model import Action, Answer, Conversion, Finding, OnUnknown, Outcome, Person, Skip, Verdict
+from convsync.net import STOPPED, Reply, Wire
+
+if TYPE_CHECKING:
+    from convsync.destinations import Route
+
+LONGEST_PAUSE = 6 * 3600.0
+"""Between two looks at a request that Google is still processing."""
+PROBE_DESTINATIONS = 10
+"""Destinations in a request. DOC dm/devguides/limits."""
+
+_ACCEPTED = Outcome(Verdict.ACCEPTED)
+
+
+class DataManager:
+    """`POST /v1/events:ingest` and `GET /v1/requestStatus:retrieve`, JSON over HTTP.
+
+    Not Google's own client: its newest version has no field for the positions of failed rows and drops them unread.
+    Data Manager cannot take a conversion back; a cancelled one is restated to 0 and stays in the count.
+    `targets`, for `probe`, are what the configuration's actions send here.
+    """
+
+    route = "google.data_manager"
+    platform = "google"
+    on_unknown = OnUnknown.RESEND
+    adjusts = True
+    snapshots = False
+    reason_per_row = True
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        customer_id: str,
+        login_customer_id: str | None = None,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        refresh_token: str | None = None,
+        credentials_file: Path | None = None,
+        data_manager_url: str = "https://datamanager.googleapis.com",
+        token_url: str = "https://oauth2.googleapis.com/token",  # noqa: S107 — an address
+        event_source: str = "WEB",
+        consent_ad_user_data: bool | None = None,
+        consent_ad_personalization: bool | None = None,
+        combine_identifiers: bool = False,
+        poll_after: timedelta = timedelta(minutes=30),
+        poll_every: timedelta = timedelta(minutes=30),
+        poll_until: timedelta = timedelta(days=7),
+        max_age: timedelta = timedelta(days=90),
+        adjust_max_age: timedelta = timedelta(days=54),
+        batch_rows: int = 2000,
+        in_flight: int = 4,
+        requests_per_second: float = 4.5,
+        quota_zone: str = "America/Los_Angeles",
+        targets: Sequence[Any] = (),
+        wire: Wire | None = None,
+    ) -> None:
+        self.name = name
+        self._account = events.Account(_digits(customer_id), _digits(login_customer_id or "") or None)
+        self.account = self._account.customer
+        self.batch_rows = batch_rows
+        self.in_flight = in_flight
+        self.max_age = max_age
+        self.adjust_max_age = adjust_max_age
+        self.wire = wire or Wire(requests_per_second=requests_per_second)
+        self.request_seconds = 2 * self.wire.longest + in_flight
+        self._url = data_manager_url.rstrip("/")
+        self._after, self._every, self._until = poll_after, poll_every, poll_until
+        self._targets = targets
+        self._defaults = events.Defaults(
+            name, event_source, consent_ad_user_data, consent_ad_personalization, combine_identifiers
+        )
+        where = f"destinations.{name}"
+        self._read = Reader(where, ZoneInfo(quota_zone), self.wire.clock)
+        self._sign_in = SignIn(
+            where,
+            wire=self.wire,
+            token_url=token_url,
+            client_id=client_id,
+            client_secret=client_secret,
+            refresh_token=refresh_token,
+            credentials_file=credentials_file,
+        )
+
+    # -- from an action to a request -----------------------------------------------------------------
+
+    def convert(self, action: Action, person: Person, target: Any, value: int | None) -> Conversion | Skip:
+        return events.convert(action, person, target, value, self._defaults)
+
+    def merge(self, earlier: bytes, later: bytes) -> bytes:
+        """Google keeps the click id and the contacts it got first, so nothing has to be carried forward."""
+        return later
+
+    def learn(self, known: Mapping[str, str]) -> Mapping[str, str]:
+        return {}
+
+    def encode(self, payloads: Sequence[bytes], token: str) -> bytes:
+        return events.request(payloads, self._account)
+
+    def preview(self, payloads: Sequence[bytes]) -> Iterator[Mapping[str, Any]]:
+        return events.preview(payloads, self._account)
+
+    # -- the wire ------------------------------------------------------------------------------------
+
+    def send(self, body: bytes, rows: int) -> Answer:
+        reply = self._exchange("POST", "/v1/events:ingest", body)
+        if reply.status != 200:
+            return self._read.judge(reply, rows, lambda: self._ahead(body))
+        return self._read.accepted(reply, self._after.total_seconds(), events.routed(body))
+
+    def poll(self, ref: str, rows: int, age: timedelta) -> Answer:
+        """Nothing here can make a row worse: whatever hinders the look, the rows stay accepted."""
+        request_id, _, routed = ref.partition(" ")
+        try:
+            reply = self._exchange("GET", f"/v1/requestStatus:retrieve?requestId={quote(request_id, safe='')}")
+        except Unclear:
+            return self._again(age)
+        except NotSent as fault:
+            if fault.reason in STOPPED:
+                raise
+            return self._again(age, fault.wait)
+        if reply.status == 200:
+            told = self._read.status(reply, rows, [int(count) for count in routed.split("+") if count])
+            return told or self._again(age)
+        return self._no_status(reply, request_id, age)
+
+    def probe(self) -> list[Finding]:
+        try:
+            self._sign_in.token()
+            signed_in = self._probe_scopes()
+            return [signed_in, *self._probe_targets()] if signed_in.level == "info" else [signed_in]
+        except Halted as stop:
+            return [stop.finding]
+        except (NotSent, Unclear) as fault:
+            message = f"Google did not answer ({fault.reason})."
+            return [self._read.finding("warning", "no_answer", message, "Check the network, then try again.")]
+
+    def close(self) -> None:
+        self.wire.close()
+
+    def _exchange(self, method: str, path: str, body: bytes | None = None) -> Reply:
+        """One request with a token; a token that Google does not take is renewed once."""
+        token = self._sign_in.token()
+        reply = self._carry(method, path, body, token)
+        if reply.status == 401:
+            reply = self._carry(method, path, body, self._sign_in.renew(token))
+            if reply.status == 401:
+                answer = self._read.judge(reply, 1, dict)
+                if answer.halt is not None:
+                    raise Halted(answer.halt)
+        return reply
+
+    def _carry(self, method: str, path: str, body: bytes | None, token: str) -> Reply:
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        return self.wire.exchange(method, self._url + path, headers=headers, body=body, again=self._shortly)
+
+    def _shortly(self, reply: Reply) -> float | None:
+        """Only a quota by the minute whose end Google names is worth waiting for on the spot."""
+        if reply.status != 429 or "PerDay" in refusal(reply).quota:
+            return None
+        return reply.retry_after(self.wire.clock())
+
+    def _ahead(self, body: bytes) -> dict[int, float]:
+        now = self.wire.clock()
+        waits = ((moment - now).total_seconds() for moment in events.times(body))
+        return {row: wait for row, wait in enumerate(waits) if wait > 0}
+
+    # -- looking again -------------------------------------------------------------------------------
+
+    def _again(self, age: timedelta, at_least: float | None = None, halt: Finding | None = None) -> Answer:
+        """Look again, later and later: a request that took an hour so far may take half an hour more."""
+        left = (self._until - age).total_seconds()
+        if left <= 0:
+            hours = self._until.total_seconds() / 3600
+            message = f"Google has not said within {hours:g} hours what became of a request."
+            advice = "Its rows stay accepted, not confirmed. Look into Google Ads, Goals, Summary, for their count."
+            return Answer(
+                _ACCEPTED, halt=halt, findings=(self._read.finding("warning", "no_verdict", message, advice),)
+            )
+        growing = min(max(self._every.total_seconds(), age.total_seconds() / 2), LONGEST_PAUSE)
+        return Answer(_ACCEPTED, poll_in=max(min(growing, left), at_least or 0.0), halt=halt)
+
+    def _no_status(self, reply: Reply, request_id: str, age: timedelta) -> Answer:
+        told = refusal(reply)
+        if reply.status == 404 or told.reason in STATUS_GONE:
+            if told.reason != "REQUEST_TOO_OLD" and age <= self._after + 6 * self._every:
+                return self._again(age)
+            message = f"Google no longer tells what became of the request {request_id} ({told.reason or 'not found'})."
+            advice = "Its rows stay accepted, not confirmed. Let `convsync settle` run every day: Google keeps 50 days."
+            return Answer(_ACCEPTED, findings=(self._read.finding("warning", "status_gone", message, advice),))
+        if call_of(told).means is not Means.HALT:
+            return self._again(age, reply.retry_after(self.wire.clock()))
+        return self._again(age, halt=self._read.judge(reply, 1, dict).halt)
+
+    # -- check --online ------------------------------------------------------------------------------
+
+    def _probe_scopes(self) -> Finding:
+        granted = self._sign_in.granted
+        if granted is not None and DATA_MANAGER not in granted:
+            call = next(call for call in CALLS if call.code == "scope_missing")
+            return self._read.finding("error", call.code, call.sentence, call.advice)
+        return self._read.finding("info", "signed_in", "Google accepts the credentials.")
+
+    def _probe_targets(self) -> Iterator[Finding]:
+        actions = list(dict.fromkeys(target.conversion_action for target in self._targets))
+        for start in range(0, len(actions), PROBE_DESTINATIONS):
+            yield from self._probe_actions(actions[start : start + PROBE_DESTINATIONS])
+
+    def _probe_actions(self, actions: Sequence[str]) -> Iterator[Finding]:
+        """An event with a made-up click, only to be validated: Google stores nothing, and nothing is counted."""
+        event = {
+            "transactionId": "cs-check",
+            "eventTimestamp": (self.wire.clock() - timedelta(hours=1)).astimezone(UTC).isoformat(timespec="seconds"),
+            "eventSource": self._defaults.event_source,
+            "adIdentifiers": {"gclid": "convsync-check"},
+        }
+        destinations = [self._account.destination(action, action) for action in actions]
+        body = orjson.dumps({"destinations": destinations, "encoding": "HEX", "validateOnly": True, "events": [event]})
+        reply = self._exchange("POST", "/v1/events:ingest", body)
+        named = ", ".join(actions)
+        if reply.status == 200:
+            yield self._read.finding("info", "validated", f"Google takes conversions for {named} (nothing was sent).")
+            return
+        answer = self._read.judge(reply, 1, dict)
+        if answer.halt is not None:
+            yield answer.halt._replace(message=f"{answer.halt.message} Asked about: {named}.")
+        else:
+            message = f"Google did not take a test event for {named}: {_first(answer).reason}"
+            yield self._read.finding("warning", "not_validated", message, "Try again; if it stays, check the actions.")
+
+
+def _first(answer: Answer) -> Outcome:
+    return next(iter(answer.rows.values()), answer.default)
+
+
+def _digits(customer: str) -> str:
+    return customer.replace("-", "").strip()
+
+
+def _is_a_route(route: DataManager) -> Route:
+    """Says to the type checker what the contract suite says at run time."""
+    return route
