@@ -1,0 +1,1 @@
+"""Where spend comes from. A reader yields `Spend`, or a `BadRow` that says why not; it knows no ledger."""

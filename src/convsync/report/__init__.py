@@ -1,0 +1,1 @@
+"""What a lead and a sale cost: `rows` divides what the ledger summed, `render` shows it."""
