@@ -1,0 +1,195 @@
+"""Claiming: the one statement that decides who may send what, and the lease that says for how long.
+
+A batch is `in_flight` on disk, with the digest of its bytes, before the first of them leaves. What a dead run left in
+flight becomes `unknown`, never `pending`: it may have arrived.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import orjson
+
+from convsync.errors import ConvsyncError, LedgerBusy
+from convsync.ledger import events
+from convsync.ledger.store import Store
+from convsync.model import State
+
+LEASE_SECONDS = 600.0
+
+
+def monotonic() -> float:
+    """Seconds that also pass while the process, or the whole machine, is asleep: a lease does not wait for us."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+OPEN_BEFORE = "SELECT 1 FROM delivery p WHERE p.id = d.after_id AND p.state IN ('pending', 'in_flight', 'unknown')"
+
+CLAIM = f"""
+UPDATE delivery SET state = 'in_flight', reason = '', batch_id = :batch, attempts = attempts + 1,
+                    first_attempt_at = coalesce(first_attempt_at, :now), updated_at = :now
+WHERE id IN (
+    SELECT d.id FROM delivery d
+    WHERE d.destination_id = :destination AND d.state = 'pending' AND d.not_before <= :now
+      AND (d.after_id IS NULL OR NOT EXISTS ({OPEN_BEFORE}))
+    ORDER BY d.not_before, d.id LIMIT :limit)
+RETURNING id"""
+
+CLAIM_THESE = f"""
+UPDATE delivery SET state = 'in_flight', reason = '', batch_id = :batch, attempts = attempts + 1,
+                    first_attempt_at = coalesce(first_attempt_at, :now), updated_at = :now
+WHERE id IN (
+    SELECT d.id FROM json_each(:ids) j CROSS JOIN delivery d ON d.id = j.value
+    WHERE d.destination_id = :destination AND d.state = 'pending' AND d.not_before <= :now
+      AND (d.after_id IS NULL OR NOT EXISTS ({OPEN_BEFORE})))
+RETURNING id"""
+
+
+@dataclass
+class Lease:
+    """Our right to send to one destination. `epoch` grows with every owner; only the newest may record."""
+
+    destination_id: int
+    epoch: int
+    until: float
+    """By the monotonic clock of this process: a pause of the process counts, a jump of the wall clock does not."""
+
+    def remaining(self) -> float:
+        return self.until - monotonic()
+
+
+class Batch(NamedTuple):
+    """Deliveries claimed together for one request."""
+
+    id: int
+    token: str
+    destination_id: int
+    epoch: int
+    items: tuple[int, ...]
+    body: bytes
+
+
+class Claimer:
+    """Leases and batches."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    # -- the lease
+
+    def lease(self, destination_id: int, owner: str, *, now: int, seconds: float = LEASE_SECONDS) -> Lease:
+        """Take the lease and raise its epoch. The file lock already keeps other processes of this machine out."""
+        until = now + int(seconds * 1000)
+        with self.store.atomic() as conn:
+            row = conn.execute(
+                "INSERT INTO lease (destination_id, owner, epoch, until) VALUES (?, ?, 1, ?)"
+                " ON CONFLICT (destination_id) DO UPDATE SET owner = excluded.owner, epoch = epoch + 1,"
+                " until = excluded.until RETURNING epoch",
+                (destination_id, owner, until),
+            ).fetchone()
+        return Lease(destination_id, row[0], monotonic() + seconds)
+
+    def renew(self, lease: Lease, *, now: int, seconds: float = LEASE_SECONDS) -> None:
+        """Extend our lease if it is still ours; raises LedgerBusy if somebody took it."""
+        with self.store.atomic() as conn:
+            self._still_ours(lease.destination_id, lease.epoch)
+            until = now + int(seconds * 1000)
+            conn.execute("UPDATE lease SET until = ? WHERE destination_id = ?", (until, lease.destination_id))
+        lease.until = monotonic() + seconds
+
+    def _still_ours(self, destination_id: int, epoch: int) -> None:
+        if self.store.one("SELECT epoch FROM lease WHERE destination_id = ?", (destination_id,)) != epoch:
+            raise LedgerBusy("Another run took over this destination.", "What this run had sent will be settled there.")
+
+    # -- batches
+
+    def batch(
+        self,
+        lease: Lease,
+        limit: int,
+        encode: Callable[[Sequence[bytes], str], bytes],
+        *,
+        now: int,
+        run_id: str,
+        ids: Sequence[int] | None = None,
+    ) -> Batch | None:
+        """Move up to `limit` due deliveries (or those of `ids` that are due) to `in_flight` and store their request."""
+        with self.store.atomic() as conn:
+            self._still_ours(lease.destination_id, lease.epoch)
+            number = (conn.execute("SELECT max(id) FROM batch").fetchone()[0] or 0) + 1
+            bound = {"batch": number, "now": now, "destination": lease.destination_id}
+            if ids is None:
+                claimed = conn.execute(CLAIM, bound | {"limit": limit})
+            else:
+                claimed = conn.execute(CLAIM_THESE, bound | {"ids": orjson.dumps(list(ids)).decode()})
+            items = tuple(sorted(row[0] for row in claimed))
+            if not items:
+                return None
+            text = orjson.dumps(items).decode()
+            token = hashlib.sha256(f"{run_id}/{number}/{now}".encode()).hexdigest()[:24]
+            body = encode(self.payloads(text, len(items)), token)
+            digest = hashlib.sha256(body).digest()
+            conn.execute(
+                "INSERT INTO batch (id, token, destination_id, run_id, epoch, n, items, body_sha, state, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'in_flight', ?)",
+                (number, token, lease.destination_id, run_id, lease.epoch, len(items), text, digest, now),
+            )
+            said = {
+                "to": "in_flight", "n": len(items), "body": digest.hex(),
+                "items": hashlib.sha256(text.encode()).hexdigest(),
+            }  # fmt: skip
+            events.append(conn, "claimed", said, at=now, run_id=run_id, batch_id=number)
+        return Batch(number, token, lease.destination_id, lease.epoch, items, body)
+
+    def payloads(self, items: str, count: int) -> list[bytes]:
+        """The payloads of these deliveries (a JSON list of ids), in its order."""
+        found = self.store.conn.execute(
+            "SELECT p.body FROM json_each(?) j CROSS JOIN payload p ON p.delivery_id = j.value ORDER BY j.key", (items,)
+        )
+        bodies = [row[0] for row in found]
+        if len(bodies) != count:
+            raise ConvsyncError(
+                f"{count - len(bodies)} deliveries have lost what they would send.",
+                "Were identifiers erased while they waited? See `convsync ledger verify`.",
+            )
+        return bodies
+
+    def payloads_of(self, batch: Batch) -> list[bytes]:
+        return self.payloads(orjson.dumps(batch.items).decode(), len(batch.items))
+
+    def due(self, destination_id: int, now: int) -> bool:
+        """Whether anything could be claimed now."""
+        found = self.store.one(
+            "SELECT 1 FROM delivery d WHERE d.destination_id = ? AND d.state = 'pending' AND d.not_before <= ?"
+            f" AND (d.after_id IS NULL OR NOT EXISTS ({OPEN_BEFORE})) LIMIT 1",
+            (destination_id, now),
+        )
+        return found is not None
+
+    # -- what a dead run left behind
+
+    def take_over(self, lease: Lease, *, now: int, run_id: str) -> int:
+        """Batches of earlier epochs still in flight become unknown: they may have arrived. Returns how many rows."""
+        rows = 0
+        with self.store.atomic() as conn:
+            orphans = conn.execute(
+                "SELECT id, items FROM batch WHERE destination_id = ? AND state = 'in_flight' AND epoch < ?",
+                (lease.destination_id, lease.epoch),
+            ).fetchall()
+            for number, items in orphans:
+                moved = conn.execute(
+                    "UPDATE delivery SET state = 'unknown', reason = 'its run died before an answer was recorded',"
+                    " reached = 1, not_before = 0, updated_at = ? WHERE id IN (SELECT value FROM json_each(?))"
+                    " AND batch_id = ? AND state = 'in_flight'",
+                    (now, items, number),
+                ).rowcount
+                conn.execute("UPDATE batch SET state = 'unknown', answered_at = ? WHERE id = ?", (now, number))
+                body = {"to": State.UNKNOWN.value, "from": ["in_flight"], "n": moved}
+                events.append(conn, "taken_over", body, at=now, run_id=run_id, batch_id=number)
+                rows += moved
+        return rows

@@ -1,0 +1,442 @@
+"""Taking in a page of actions: what is new, what changed, what is to be sent, and how far the source was read.
+
+One transaction holds all of it, cursor included, so that a crash re-reads at most one page and the ledger's unique
+keys drop the repeats. Nothing here knows a platform: what a destination can do comes in as `Traits`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+import orjson
+
+from convsync.ledger import events
+from convsync.ledger.lanes import Lanes
+from convsync.ledger.store import Insert, Store
+from convsync.model import BadRow, Conversion, Mapped, Skip, SkipReason, State, key_of
+
+NOBODY = 0
+"""The `destination_id` of a Skip that concerns every destination."""
+
+NEW_ACTIONS = Insert(
+    "action (id, source, external_id, action, kind, occurred_at, updated_at, value, currency, order_id, status,"
+    " platform, campaign, first_seen_at)",
+    14,
+    "ON CONFLICT (source, external_id, action) DO NOTHING",
+)
+NEW_DELIVERIES = Insert(
+    "delivery (id, action_id, destination_id, goal, revision, key, lane, after_id, state, reason, not_before, status,"
+    " value, currency, planned_at, updated_at)",
+    16,
+)
+NEW_PAYLOADS = Insert("payload (delivery_id, body)", 2)
+
+UPDATE_ACTION = """
+UPDATE action SET kind = ?, occurred_at = ?, updated_at = ?, value = ?, currency = ?, order_id = ?, status = ?,
+                  platform = ?, campaign = ? WHERE id = ?"""
+
+UPSERT_SKIP = """
+INSERT INTO skip (action_id, destination_id, reason, detail, at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (action_id, destination_id) DO UPDATE SET reason = excluded.reason, detail = excluded.detail, at = excluded.at
+WHERE reason <> excluded.reason OR detail <> excluded.detail"""
+
+
+class Traits(NamedTuple):
+    """What planning has to know of a destination."""
+
+    id: int
+    adjusts: bool
+    snapshots: bool
+    adjust_ms: int
+    """How old an action may be, in milliseconds, for a change of it to be told."""
+    merge: Callable[[bytes, bytes], bytes]
+
+
+@dataclass
+class Taken:
+    """What a page, or a run, took in."""
+
+    read: int = 0
+    new: int = 0
+    revised: int = 0
+    planned: Counter[str] = field(default_factory=Counter)
+    superseded: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Taken) -> None:
+        self.read += other.read
+        self.new += other.new
+        self.revised += other.revised
+        self.planned.update(other.planned)
+        self.superseded.update(other.superseded)
+        self.skipped.update(other.skipped)
+
+
+class Known(NamedTuple):
+    """An action as the ledger remembers it."""
+
+    id: int
+    updated_at: int | None
+    facts: tuple[object, ...]
+
+
+class Sent(NamedTuple):
+    """The newest revision of a key, and whether any revision of it may have reached the platform."""
+
+    id: int
+    revision: int
+    state: str
+    attempts: int
+    told: tuple[object, ...]
+    reached: bool
+
+
+class Planner:
+    """Writes pages. `traits` are set by the engine once a run."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.traits: dict[str, Traits] = {}
+
+    def page(
+        self,
+        mapped: Sequence[Mapped],
+        bad: Sequence[BadRow] = (),
+        mark: tuple[str, str, str] | None = None,
+        *,
+        now: int,
+        run_id: str | None = None,
+    ) -> Taken:
+        """Take in one page and, in the same transaction, the source's mark `(source, part, value)`."""
+        with self.store.atomic() as conn:
+            writer = _PageWriter(conn, self.traits, now)
+            writer.take(mapped)
+            taken = writer.finish(run_id)
+            for row in bad:
+                taken.skipped["bad_row"] += self._bad_row(conn, row, now)
+            if mark is not None:
+                conn.execute(
+                    "INSERT INTO mark VALUES (?, ?, ?, ?) ON CONFLICT (source, part) DO UPDATE"
+                    " SET value = excluded.value, updated_at = excluded.updated_at WHERE value <> excluded.value",
+                    (*mark, now),
+                )
+        return taken
+
+    def marks(self, source: str) -> dict[str, str]:
+        """How far a source was read: part → value."""
+        return dict(self.store.conn.execute("SELECT part, value FROM mark WHERE source = ?", (source,)))
+
+    def _bad_row(self, conn: sqlite3.Connection, row: BadRow, now: int) -> int:
+        """Remember a bad row; 1 if it was not known yet."""
+        return conn.execute(
+            "INSERT INTO bad_row VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (row.source, row.where, row.field, row.problem, row.advice, now),
+        ).rowcount
+
+
+class _PageWriter:
+    """One page on its way into the tables. Collects rows and writes them in bulk at the end."""
+
+    def __init__(self, conn: sqlite3.Connection, traits: dict[str, Traits], now: int) -> None:
+        self.conn = conn
+        self.traits = traits
+        self.now = now
+        self.taken = Taken()
+        self.first_id: int = (conn.execute("SELECT max(id) FROM delivery").fetchone()[0] or 0) + 1
+        self.next_id = self.first_id
+        self.base = 0
+        self.deliveries: list[object] = []  # flat: sixteen values a row
+        self.payloads: list[object] = []  # flat: two values a row
+        self.skips: list[tuple[int, int, str, str, int]] = []
+        self.unskip: list[tuple[int, int]] = []
+        self.moved: dict[tuple[str, str], list[int]] = {}
+        self.born: list[tuple[int, str, str]] = []
+        self.lanes = {name: Lanes(conn, one.id, one.merge) for name, one in traits.items() if one.snapshots}
+
+    # -- actions
+
+    def take(self, mapped: Sequence[Mapped]) -> None:
+        if not mapped:
+            return
+        self.base = base = self.conn.execute("SELECT max(id) FROM action").fetchone()[0] or 0
+        rows: list[object] = []
+        for number, one in enumerate(mapped, base + 1):
+            rows += _action_row(number, one, self.now)
+        changes = self.conn.total_changes
+        NEW_ACTIONS.run(self.conn, rows)
+        self.taken.read += len(mapped)
+        for name, lanes in self.lanes.items():
+            lanes.load(lane for one in mapped for lane in _lanes_of(one, name))
+        if self.conn.total_changes - changes == len(mapped):
+            self.taken.new += len(mapped)
+            for number, one in enumerate(mapped, base + 1):
+                self._plan_new(number, one)
+            return
+        self._take_mixed(mapped, base)
+
+    def _take_mixed(self, mapped: Sequence[Mapped], base: int) -> None:
+        """A page that holds known actions, or one action twice."""
+        known = self._known(mapped)
+        sent = self._sent([one.id for one in known.values() if one.id <= base])
+        fresh = {(one.action.source, one.action.external_id, one.action.action) for one in mapped}
+        fresh = {identity for identity in fresh if known[identity].id > base}
+        for one in mapped:
+            action = one.action
+            identity = (action.source, action.external_id, action.action)
+            remembered = known[identity]
+            if identity in fresh:
+                fresh.discard(identity)
+                self.taken.new += 1
+                self._plan_new(remembered.id, one)
+                continue
+            if remembered.id > base:
+                self._flush()  # the same action twice in one page: the first must be in the tables to be compared with
+                sent.update(self._sent([remembered.id]))
+            known[identity] = self._take_known(remembered, one, sent)
+
+    def _take_known(self, known: Known, one: Mapped, sent: dict[tuple[int, int, str], Sent]) -> Known:
+        facts = _facts(one)
+        updated_at = _ms(one.action.updated_at)
+        if known.updated_at is not None and updated_at is not None and updated_at < known.updated_at:
+            return known  # an older state of an action we know better
+        revised = False
+        for result in one.results:
+            if isinstance(result, Skip):
+                revised |= self._skip_known(known.id, result, sent)
+            else:
+                revised |= self._plan_known(known.id, one, result, sent)
+        if facts != known.facts or updated_at != known.updated_at:
+            self.conn.execute(UPDATE_ACTION, (*facts[:2], updated_at, *facts[2:], known.id))
+            revised |= (facts[2], facts[3], facts[5]) != (known.facts[2], known.facts[3], known.facts[5])
+        self.taken.revised += revised
+        return Known(known.id, updated_at, facts)
+
+    def _known(self, mapped: Sequence[Mapped]) -> dict[tuple[str, str, str], Known]:
+        found: dict[tuple[str, str, str], Known] = {}
+        for source in {one.action.source for one in mapped}:
+            ids = list({one.action.external_id for one in mapped if one.action.source == source})
+            query = (
+                "SELECT external_id, action, id, updated_at, kind, occurred_at, value, currency, order_id, status,"
+                f" platform, campaign FROM action WHERE source = ? AND external_id IN ({_marks(len(ids))})"
+            )
+            for external_id, action, number, updated_at, *facts in self.conn.execute(query, (source, *ids)):
+                found[source, external_id, action] = Known(number, updated_at, tuple(facts))
+        return found
+
+    def _sent(self, action_ids: Sequence[int]) -> dict[tuple[int, int, str], Sent]:
+        """The newest revision of every key of these actions."""
+        query = (
+            "SELECT action_id, destination_id, goal, id, revision, state, attempts, reached, value, currency, status"
+            f" FROM delivery WHERE action_id IN ({_marks(len(action_ids))}) ORDER BY action_id, destination_id, goal, revision"
+        )
+        found: dict[tuple[int, int, str], Sent] = {}
+        for action_id, destination_id, goal, number, revision, state, attempts, had, *told in self.conn.execute(
+            query, tuple(action_ids)
+        ):
+            before = found.get((action_id, destination_id, goal))
+            reached = (before is not None and before.reached) or bool(had) or state == State.IN_FLIGHT
+            found[action_id, destination_id, goal] = Sent(number, revision, state, attempts, tuple(told), reached)
+        return found
+
+    # -- deliveries
+
+    def _plan_new(self, action_id: int, one: Mapped) -> None:
+        for result in one.results:
+            if isinstance(result, Skip):
+                self._skip(action_id, _unsent(result))
+            else:
+                self._plan_first(action_id, one, result)
+
+    def _plan_first(self, action_id: int, one: Mapped, conversion: Conversion) -> None:
+        """The first revision of a key."""
+        lanes = self.lanes.get(conversion.destination)
+        in_lane = lanes is not None and conversion.lane is not None and lanes.started(conversion.lane)
+        if conversion.status != "active" and not in_lane:
+            self._skip(action_id, Skip(conversion.destination, SkipReason.CANCELLED_UNSENT))
+            return
+        self._insert(action_id, one, conversion, revision=1, after=None)
+
+    def _plan_known(self, action_id: int, one: Mapped, new: Conversion, sent: dict[tuple[int, int, str], Sent]) -> bool:
+        """A key seen before, or a destination new to a known action. True when something is to be told."""
+        traits = self.traits[new.destination]
+        slot = (action_id, traits.id, new.goal)
+        last = sent.get(slot)
+        if last is None:
+            self._plan_first(action_id, one, new)
+            return False
+        told = (new.value, new.currency, new.status)
+        if told == last.told:
+            if last.state == State.PENDING and last.attempts == 0 and not traits.snapshots:
+                self._refresh(last.id, new.payload)
+            return False
+        number = self._revise(action_id, one, new, last, traits)
+        if number is None:
+            return False
+        sent[slot] = last._replace(id=number, revision=last.revision + 1, state=State.PENDING, attempts=0, told=told)
+        return True
+
+    def _revise(self, action_id: int, one: Mapped, new: Conversion, last: Sent, traits: Traits) -> int | None:
+        """A changed value or status: what was not sent is replaced, what was sent is followed by an adjustment."""
+        if last.reached and not traits.adjusts:
+            self._skip(action_id, Skip(new.destination, SkipReason.CANNOT_ADJUST))
+            return None
+        if last.state in (State.PENDING, State.HELD):
+            self._move(State.SUPERSEDED, "a newer revision came first", last.id, new.destination)
+        state, reason = State.PENDING, ""
+        if not last.reached and new.status != "active":
+            state, reason = State.SUPERSEDED, SkipReason.CANCELLED_UNSENT.value
+        elif last.reached and self.now - (_ms(one.action.occurred_at) or 0) > traits.adjust_ms:
+            state, reason = State.EXPIRED, "too old to be adjusted"
+        return self._insert(action_id, one, new, last.revision + 1, last.id, state, reason)
+
+    def _insert(
+        self,
+        action_id: int,
+        one: Mapped,
+        conversion: Conversion,
+        revision: int,
+        after: int | None,
+        state: State = State.PENDING,
+        reason: str = "",
+    ) -> int | None:
+        action, traits = one.action, self.traits[conversion.destination]
+        number, payload = self.next_id, conversion.payload
+        lanes = self.lanes.get(conversion.destination)
+        if lanes is not None and conversion.lane is not None and state is State.PENDING:
+            place = lanes.place(conversion.lane, number, _ms(action.occurred_at) or 0, payload, same_key_as=after)
+            if place is None:
+                self._skip(action_id, Skip(conversion.destination, SkipReason.STALE))
+                return None
+            after, payload = place
+        key = conversion.key or key_of(
+            action.source, action.external_id, action.action, conversion.destination, conversion.goal
+        )
+        self.next_id += 1
+        self.deliveries += (
+            (number, action_id, traits.id, conversion.goal, revision, key, conversion.lane, after, state.value, reason,
+             one.due_at, conversion.status, conversion.value, conversion.currency, self.now, self.now)
+        )  # fmt: skip
+        if state is not State.PENDING:
+            self.born.append((number, state.value, reason))
+            self.taken.superseded[conversion.destination] += state is State.SUPERSEDED
+        self.payloads += (number, payload)
+        if action_id <= self.base:
+            self.unskip.append((action_id, traits.id))
+        self.taken.planned[conversion.destination] += 1
+        return number
+
+    def _refresh(self, delivery_id: int, payload: bytes) -> None:
+        """An unsent delivery takes on what the source has learnt since (a click id, a corrected phone)."""
+        self.conn.execute(
+            "UPDATE payload SET body = ? WHERE delivery_id = ? AND body <> ?", (payload, delivery_id, payload)
+        )
+
+    def _skip_known(self, action_id: int, skip: Skip, sent: dict[tuple[int, int, str], Sent]) -> bool:
+        """A known action that would not be sent today. What waits unsent is stopped; what was sent stays as it is."""
+        destination_id = self._destination(skip.destination)
+        mine = [last for (action, where, _), last in sent.items() if action == action_id and where == destination_id]
+        if not mine:
+            self._skip(action_id, _unsent(skip))
+            return False
+        stopped = False
+        for last in mine:
+            if last.reached and skip.reason is SkipReason.CANNOT_ADJUST:
+                self._skip(action_id, skip)
+            elif last.state == State.PENDING and not last.reached:
+                if skip.reason is SkipReason.CANNOT_ADJUST:
+                    self._move(State.SUPERSEDED, SkipReason.CANCELLED_UNSENT.value, last.id, skip.destination)
+                    stopped = True
+                elif skip.reason is SkipReason.CONSENT_DENIED:
+                    self._move(State.HELD, SkipReason.CONSENT_DENIED.value, last.id, skip.destination)
+                    stopped = True
+        return stopped
+
+    def _skip(self, action_id: int, skip: Skip) -> None:
+        self.skips.append((action_id, self._destination(skip.destination), skip.reason.value, skip.detail, self.now))
+
+    def _destination(self, name: str) -> int:
+        return self.traits[name].id if name else NOBODY
+
+    def _move(self, to: State, reason: str, delivery_id: int, destination: str) -> None:
+        if to is State.SUPERSEDED:
+            self.taken.superseded[destination] += 1
+        self.conn.execute(
+            "UPDATE delivery SET state = ?, reason = ?, updated_at = ? WHERE id = ?",
+            (to, reason, self.now, delivery_id),
+        )
+        self.moved.setdefault((to.value, reason), []).append(delivery_id)
+
+    # -- the end of the page
+
+    def _flush(self) -> None:
+        NEW_DELIVERIES.run(self.conn, self.deliveries)
+        NEW_PAYLOADS.run(self.conn, self.payloads)
+        self.conn.executemany(
+            "DELETE FROM skip WHERE action_id = ? AND (destination_id = ? OR destination_id = 0)", self.unskip
+        )
+        for skip in self.skips:
+            if self.conn.execute(UPSERT_SKIP, skip).rowcount:
+                self.taken.skipped[skip[2]] += 1
+        self.deliveries.clear()
+        self.payloads.clear()
+        self.skips.clear()
+        self.unskip.clear()
+        for lanes in self.lanes.values():
+            lanes.write()
+
+    def finish(self, run_id: str | None) -> Taken:
+        self._flush()
+        if self.next_id > self.first_id:
+            body = {"first": self.first_id, "last": self.next_id - 1, "to": "pending", "born": self.born}
+            events.append(self.conn, "planned", body, at=self.now, run_id=run_id)
+        for (to, reason), ids in self.moved.items():
+            body = {"to": to, "reason": reason, "ids": ids}
+            events.append(self.conn, "moved", body, at=self.now, run_id=run_id, deliveries=ids)
+        return self.taken
+
+
+def _unsent(skip: Skip) -> Skip:
+    """A change that cannot be told, of something that was never sent: there is nothing to take back."""
+    return Skip(skip.destination, SkipReason.CANCELLED_UNSENT) if skip.reason is SkipReason.CANNOT_ADJUST else skip
+
+
+def _action_row(number: int, one: Mapped, now: int) -> tuple[object, ...]:
+    action = one.action
+    return (
+        number, action.source, action.external_id, action.action, one.kind, _ms(action.occurred_at),
+        _ms(action.updated_at), one.value, action.currency, action.order_id, action.status, one.platform, one.campaign,
+        now,
+    )  # fmt: skip
+
+
+def _facts(one: Mapped) -> tuple[object, ...]:
+    """What of an action is kept and compared, in the order of `_known`."""
+    action = one.action
+    return (
+        one.kind, _ms(action.occurred_at), one.value, action.currency, action.order_id, action.status, one.platform,
+        one.campaign,
+    )  # fmt: skip
+
+
+def _ms(when: datetime | None) -> int | None:
+    return None if when is None else int(when.timestamp() * 1000)
+
+
+def _lanes_of(one: Mapped, destination: str) -> Iterable[str]:
+    for result in one.results:
+        if isinstance(result, Conversion) and result.destination == destination and result.lane is not None:
+            yield result.lane
+
+
+def _marks(count: int) -> str:
+    return ",".join("?" * count)
+
+
+def items_text(ids: Sequence[int]) -> str:
+    """The rows of a batch in their order, as `batch.items` holds them."""
+    return orjson.dumps(list(ids)).decode()

@@ -1,0 +1,313 @@
+"""Recording: what a request or a question came to, moved into the ledger in one transaction with its history.
+
+All changes of a delivery's state after planning and claiming happen here. A row that the answer does not name follows
+the answer's default; each row moves only out of the states the answer can be about, so that a late or repeated answer
+changes nothing it should not.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from convsync.errors import LedgerBusy
+from convsync.ledger import events
+from convsync.ledger.store import Store
+from convsync.model import Answer, Outcome, State, Verdict
+
+TO_STATE = {
+    Verdict.ACCEPTED: State.ACCEPTED,
+    Verdict.DUPLICATE: State.ACCEPTED,
+    Verdict.CONFIRMED: State.CONFIRMED,
+    Verdict.REFUSED: State.REFUSED,
+    Verdict.UNMATCHED: State.UNMATCHED,
+    Verdict.LATER: State.PENDING,
+    Verdict.RETURNED: State.PENDING,
+    Verdict.UNKNOWN: State.UNKNOWN,
+    Verdict.HELD: State.HELD,
+}
+
+
+NEVER_REACHED = (State.REFUSED, State.UNMATCHED, State.HELD)
+"""A row in these states had no effect at its platform."""
+
+
+class Patience(NamedTuple):
+    """How long a delivery is tried again, and how long it waits in between (seconds)."""
+
+    max_attempts: int = 8
+    give_up_after: float = 86_400.0
+    first_wait: float = 60.0
+
+    def wait(self, attempts: int) -> float:
+        """The pause before the next attempt: 1, 5, 15, 60 min, 3, 6, 12, 24 h when the first is a minute."""
+        return self.first_wait * (1, 5, 15, 60, 180, 360, 720, 1440)[min(max(attempts, 1), 8) - 1]
+
+
+class Poll(NamedTuple):
+    """An accepted batch whose platform can be asked what became of it."""
+
+    batch_id: int
+    ref: str
+    rows: int
+    created_at: int
+    polls: int
+
+
+class Recorder:
+    """Moves deliveries by what was answered."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def answer(
+        self, batch_id: int, answer: Answer, patience: Patience, *, epoch: int, now: int, run_id: str
+    ) -> Counter[str]:
+        """Record the answer to a request. Returns how many rows went where (the words of the run summary)."""
+        return self._record(batch_id, answer, patience, "in_flight", epoch, now, run_id)
+
+    def polled(
+        self, batch_id: int, answer: Answer, patience: Patience, *, epoch: int, now: int, run_id: str
+    ) -> Counter[str]:
+        """Record what a platform told about an accepted batch."""
+        return self._record(batch_id, answer, patience, "accepted", epoch, now, run_id)
+
+    def _record(
+        self, batch_id: int, answer: Answer, patience: Patience, before: str, epoch: int, now: int, run_id: str
+    ) -> Counter[str]:
+        with self.store.atomic() as conn:
+            destination_id, text, n, state = conn.execute(
+                "SELECT destination_id, items, n, state FROM batch WHERE id = ?", (batch_id,)
+            ).fetchone()
+            if self.store.one("SELECT epoch FROM lease WHERE destination_id = ?", (destination_id,)) != epoch:
+                raise LedgerBusy("Another run took over this destination while its answer was on the way.")
+            move = _Move(conn, batch_id, text, before, now, patience)
+            named = {position: one for position, one in answer.rows.items() if 0 <= position < n}
+            counts = move.all(answer.default, named)
+            polling = answer.ref is not None and answer.poll_in is not None
+            poll_at = now + int((answer.poll_in or 0) * 1000) if polling or _again(answer, before) else None
+            conn.execute(
+                "UPDATE batch SET state = ?, answered_at = coalesce(answered_at, ?), poll_at = ?, polls = polls + ?,"
+                " platform_ref = coalesce(?, platform_ref) WHERE id = ?",
+                (_batch_state(answer, before, state), now, poll_at, before == "accepted", answer.ref, batch_id),
+            )
+            body: dict[str, Any] = {"from": [before], "to": TO_STATE[answer.default.verdict].value, "n": counts.total()}
+            body |= {"verdict": answer.default.verdict.value, "counts": dict(counts), "ref": answer.ref}
+            body |= {"reason": answer.default.reason} if answer.default.reason else {}
+            if named:
+                body["rows"] = [
+                    [at, TO_STATE[one.verdict], one.reason, one.verdict] for at, one in sorted(named.items())
+                ]
+            if counts or before == "in_flight":
+                kind = "answered" if before == "in_flight" else "polled"
+                events.append(conn, kind, body, at=now, run_id=run_id, batch_id=batch_id)
+            if move.exhausted:
+                said = {"to": "held", "reason": EXHAUSTED, "ids": move.exhausted}
+                events.append(conn, "moved", said, at=now, run_id=run_id, deliveries=move.exhausted)
+                counts["held"] += len(move.exhausted)
+                counts["later"] -= len(move.exhausted)
+        return +counts
+
+    # -- settling
+
+    def polls_due(self, destination_id: int, now: int) -> list[Poll]:
+        """Accepted batches that may be asked about now, oldest first."""
+        found = self.store.conn.execute(
+            "SELECT id, platform_ref, n, created_at, polls FROM batch"
+            " WHERE destination_id = ? AND poll_at IS NOT NULL AND poll_at <= ? ORDER BY poll_at LIMIT 1000",
+            (destination_id, now),
+        )
+        return [Poll(*row) for row in found]
+
+    def requeue_unknown(self, destination_id: int, patience: Patience, *, now: int, run_id: str) -> int:
+        """Where the platform drops repeats by our id: what is unknown and due goes back to pending. Returns how many."""
+        rows = 0
+        with self.store.atomic() as conn:
+            waiting = conn.execute(
+                "SELECT id, items FROM batch WHERE destination_id = ? AND state = 'unknown' ORDER BY id",
+                (destination_id,),
+            ).fetchall()
+            for number, items in waiting:
+                due = conn.execute(
+                    "SELECT count(*) FROM delivery WHERE id IN (SELECT value FROM json_each(?)) AND batch_id = ?"
+                    " AND state = 'unknown' AND not_before > ?",
+                    (items, number, now),
+                ).fetchone()[0]
+                if due:
+                    continue
+                move = _Move(conn, number, items, "unknown", now, patience)
+                counts = move.all(Outcome(Verdict.LATER, "sent again: the platform drops repeats by our id", 0.0), {})
+                conn.execute("UPDATE batch SET state = 'resent' WHERE id = ?", (number,))
+                body = {"from": ["unknown"], "to": "pending", "n": counts.total(), "verdict": "later"}
+                events.append(conn, "requeued", body, at=now, run_id=run_id, batch_id=number)
+                if move.exhausted:
+                    said = {"to": "held", "reason": EXHAUSTED, "ids": move.exhausted}
+                    events.append(conn, "moved", said, at=now, run_id=run_id, deliveries=move.exhausted)
+                rows += counts.total() - len(move.exhausted)
+        return rows
+
+    def expire(self, destination_id: int, before_id: int, oldest: int, *, now: int, run_id: str) -> int:
+        """What waited (planned before this run) until the platform's window passed. Returns how many."""
+        with self.store.atomic() as conn:
+            ids = [
+                row[0]
+                for row in conn.execute(
+                    "UPDATE delivery SET state = 'expired', reason = 'the platform window passed while it waited',"
+                    " updated_at = ? WHERE id IN (SELECT d.id FROM delivery d JOIN action a ON a.id = d.action_id"
+                    " WHERE d.destination_id = ? AND d.state = 'pending' AND d.id < ? AND a.occurred_at < ?) RETURNING id",
+                    (now, destination_id, before_id, oldest),
+                )
+            ]
+            if ids:
+                body = {"to": "expired", "reason": "the platform window passed while it waited", "ids": sorted(ids)}
+                events.append(conn, "moved", body, at=now, run_id=run_id, deliveries=sorted(ids))
+        return len(ids)
+
+    def standing(self, destination_id: int) -> Counter[str]:
+        """How many deliveries are in flight, unknown or held, from whatever run."""
+        found = self.store.conn.execute(
+            "SELECT state, count(*) FROM delivery WHERE destination_id = ? AND (state = 'unknown' OR state = 'held'"
+            " OR state = 'in_flight') GROUP BY state",
+            (destination_id,),
+        )
+        return Counter(dict(found.fetchall()))
+
+    def resolve(self, ids: Sequence[int], to: State, reason: str, *, now: int, run_id: str | None) -> list[int]:
+        """A person's word about deliveries that wait for one. Returns the ids that were moved."""
+        with self.store.atomic() as conn:
+            moved = [
+                row[0]
+                for row in conn.execute(
+                    "UPDATE delivery SET state = ?, reason = ?, not_before = 0, updated_at = ?"
+                    " WHERE id IN (SELECT value FROM json_each(?)) AND state IN ('unknown', 'held', 'refused') RETURNING id",
+                    (to.value, reason, now, orjson.dumps(list(ids)).decode()),
+                )
+            ]
+            if moved:
+                body = {"to": to.value, "reason": reason, "ids": sorted(moved), "person": True}
+                events.append(conn, "moved", body, at=now, run_id=run_id, deliveries=sorted(moved))
+        return moved
+
+
+EXHAUSTED = "exhausted: tried as often as the configuration allows"
+
+
+class _Move:
+    """The rows of one batch on their way from one state to others."""
+
+    def __init__(
+        self, conn: sqlite3.Connection, batch_id: int, items: str, before: str, now: int, patience: Patience
+    ) -> None:
+        self.conn = conn
+        self.batch_id = batch_id
+        self.items = items
+        self.before = before
+        self.now = now
+        self.patience = patience
+        self.exhausted: list[int] = []
+
+    def all(self, default: Outcome, named: dict[int, Outcome]) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        if named:
+            ids = orjson.loads(self.items)
+            by_outcome: dict[Outcome, list[int]] = {}
+            for position, outcome in named.items():
+                by_outcome.setdefault(outcome, []).append(ids[position])
+            for outcome, chosen in by_outcome.items():
+                counts[_word(outcome)] += self._move(orjson.dumps(chosen).decode(), outcome)
+        # the rows named above have left the state `before`, so that the default takes exactly the others
+        if TO_STATE[default.verdict].value != self.before:
+            exclude = _stays(named, self.before)
+            rest = self.items
+            if exclude:
+                ids = orjson.loads(self.items)
+                rest = orjson.dumps([one for at, one in enumerate(ids) if at not in exclude]).decode()
+            counts[_word(default)] += self._move(rest, default)
+        return +counts
+
+    def _move(self, ids: str, outcome: Outcome) -> int:
+        to = TO_STATE[outcome.verdict]
+        if to.value == self.before:
+            return 0
+        if to is State.PENDING or to is State.UNKNOWN:
+            return self._move_to_wait(ids, outcome, to)
+        return self.conn.execute(
+            "UPDATE delivery SET state = ?, reason = ?, updated_at = ?, reached = ?"
+            " WHERE id IN (SELECT value FROM json_each(?)) AND batch_id = ? AND state = ?",
+            (to.value, outcome.reason, self.now, to not in NEVER_REACHED, ids, self.batch_id, self.before),
+        ).rowcount
+
+    def _move_to_wait(self, ids: str, outcome: Outcome, to: State) -> int:
+        """Back to pending, or unknown: with a due time, and no more often than patience allows."""
+        returned = outcome.verdict is Verdict.RETURNED
+        wait = _waits(outcome, self.patience)
+        self.conn.create_function("convsync_wait", 1, wait, deterministic=True)
+        moved = self.conn.execute(
+            "UPDATE delivery SET state = ?, reason = ?, updated_at = ?, attempts = attempts - ?, reached = max(reached, ?),"
+            " first_attempt_at = CASE WHEN attempts - ? = 0 THEN NULL ELSE first_attempt_at END,"
+            " not_before = ? + convsync_wait(attempts)"
+            " WHERE id IN (SELECT value FROM json_each(?)) AND batch_id = ? AND state = ?",
+            (
+                to.value,
+                outcome.reason,
+                self.now,
+                returned,
+                to is State.UNKNOWN,
+                returned,
+                self.now,
+                ids,
+                self.batch_id,
+                self.before,
+            ),
+        ).rowcount
+        if to is State.PENDING and not returned:
+            self.exhausted += [
+                row[0]
+                for row in self.conn.execute(
+                    "UPDATE delivery SET state = 'held', reason = ?"
+                    " WHERE id IN (SELECT value FROM json_each(?)) AND batch_id = ? AND state = 'pending'"
+                    " AND (attempts >= ? OR first_attempt_at < ?) RETURNING id",
+                    (EXHAUSTED, ids, self.batch_id, self.patience.max_attempts,
+                     self.now - int(self.patience.give_up_after * 1000)),
+                )
+            ]  # fmt: skip
+        return moved
+
+
+def _waits(outcome: Outcome, patience: Patience) -> Callable[[int], int]:
+    """Milliseconds to wait after so many attempts: the platform's own wish, else ours."""
+    if outcome.wait is not None:
+        fixed = int(outcome.wait * 1000)
+        return lambda attempts: fixed
+    if outcome.verdict is Verdict.RETURNED:
+        return lambda attempts: 0
+    return lambda attempts: int(patience.wait(attempts) * 1000)
+
+
+def _stays(named: dict[int, Outcome], before: str) -> frozenset[int]:
+    """Positions that the answer leaves where they are: the default must not take them."""
+    return frozenset(position for position, outcome in named.items() if TO_STATE[outcome.verdict].value == before)
+
+
+def _word(outcome: Outcome) -> str:
+    """The word of the run summary."""
+    if outcome.verdict in (Verdict.LATER, Verdict.RETURNED):
+        return "later"
+    return TO_STATE[outcome.verdict].value
+
+
+def _again(answer: Answer, before: str) -> bool:
+    return before == "accepted" and answer.poll_in is not None
+
+
+def _batch_state(answer: Answer, before: str, state: str) -> str:
+    verdicts = {answer.default.verdict, *(one.verdict for one in answer.rows.values())}
+    if Verdict.UNKNOWN in verdicts:
+        return "unknown"
+    if before == "accepted":
+        return state
+    return "not_sent" if verdicts <= {Verdict.LATER, Verdict.RETURNED} else "done"

@@ -1,0 +1,66 @@
+"""Runs: one row an invocation, closed with its exit code and counts; and the destinations they work on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from convsync import __version__
+from convsync.errors import ConfigError
+from convsync.ledger import events
+from convsync.ledger.store import Store
+
+
+class Runs:
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def begin(self, run_id: str, command: str, *, now: int) -> None:
+        with self.store.atomic() as conn:
+            conn.execute(
+                "INSERT INTO run (id, command, version, pid, started_at) VALUES (?, ?, ?, ?, ?)",
+                (run_id, command, __version__, os.getpid(), now),
+            )
+
+    def end(self, run_id: str, exit_code: int, counts: Mapping[str, Any], *, now: int) -> str:
+        """Close a run; returns the head of the history, to be printed and kept elsewhere."""
+        with self.store.atomic() as conn:
+            head = events.head(conn)
+            conn.execute(
+                "UPDATE run SET ended_at = ?, exit_code = ?, counts = ?, head = ? WHERE id = ?",
+                (now, exit_code, orjson.dumps(counts).decode(), head, run_id),
+            )
+        return head
+
+    def enlist(self, name: str, platform: str, account: str, route: str, on_unknown: str) -> int:
+        """The number of a destination. Its account is part of what its deliveries are, and can never change."""
+        with self.store.atomic() as conn:
+            row = conn.execute("SELECT id, platform, account FROM destination WHERE name = ?", (name,)).fetchone()
+            if row is None:
+                sql = "INSERT INTO destination (name, platform, account, route, on_unknown) VALUES (?, ?, ?, ?, ?)"
+                return int(conn.execute(sql, (name, platform, account, route, on_unknown)).lastrowid or 0)
+            if (row[1], row[2]) != (platform, account):
+                raise ConfigError(
+                    f"[destinations.{name}] was {row[1]} account {row[2]} until now, and is {platform} account {account}"
+                    " in this configuration.",
+                    "What was sent belongs to the old account: give the new one a section name of its own.",
+                )
+            conn.execute(
+                "UPDATE destination SET route = ?, on_unknown = ? WHERE id = ? AND (route <> ? OR on_unknown <> ?)",
+                (route, on_unknown, row[0], route, on_unknown),
+            )
+            return int(row[0])
+
+    def learned(self, destination_id: int) -> dict[str, str]:
+        text = self.store.one("SELECT learned FROM destination WHERE id = ?", (destination_id,))
+        return dict(orjson.loads(text or "{}"))
+
+    def learn(self, destination_id: int, facts: Mapping[str, str]) -> None:
+        """Keep what a route found out about its account (a counter's time zone), so that it stays the same for ever."""
+        with self.store.atomic() as conn:
+            conn.execute(
+                "UPDATE destination SET learned = ? WHERE id = ?", (orjson.dumps(dict(facts)).decode(), destination_id)
+            )

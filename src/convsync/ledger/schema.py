@@ -1,0 +1,153 @@
+"""The tables of the ledger, as numbered steps. A released step is never edited: the schema only grows.
+
+Times are epoch milliseconds in UTC, money is integer minor units beside its currency, states are their words.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+from convsync.errors import LedgerError
+from convsync.ledger.store import APPLICATION_ID, Store
+
+FIRST = """
+CREATE TABLE run (
+    id TEXT PRIMARY KEY, command TEXT NOT NULL, version TEXT NOT NULL, pid INTEGER NOT NULL,
+    started_at INTEGER NOT NULL, ended_at INTEGER, exit_code INTEGER, counts TEXT, head TEXT
+) STRICT;
+
+CREATE TABLE destination (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, platform TEXT NOT NULL, account TEXT NOT NULL,
+    route TEXT NOT NULL, on_unknown TEXT NOT NULL, learned TEXT NOT NULL DEFAULT '{}'
+) STRICT;
+
+CREATE TABLE lease (
+    destination_id INTEGER PRIMARY KEY REFERENCES destination(id),
+    owner TEXT NOT NULL, epoch INTEGER NOT NULL, until INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE mark (
+    source TEXT NOT NULL, part TEXT NOT NULL, value TEXT NOT NULL, updated_at INTEGER NOT NULL,
+    PRIMARY KEY (source, part)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE action (
+    id INTEGER PRIMARY KEY,
+    source TEXT NOT NULL, external_id TEXT NOT NULL, action TEXT NOT NULL, kind TEXT NOT NULL,
+    occurred_at INTEGER NOT NULL, updated_at INTEGER, value INTEGER, currency TEXT, order_id TEXT,
+    status TEXT NOT NULL, platform TEXT NOT NULL, campaign TEXT NOT NULL, first_seen_at INTEGER NOT NULL,
+    CHECK (value IS NULL OR currency IS NOT NULL)
+) STRICT;
+CREATE UNIQUE INDEX action_identity ON action (source, external_id, action);
+
+CREATE TABLE skip (
+    action_id INTEGER NOT NULL REFERENCES action(id), destination_id INTEGER NOT NULL,
+    reason TEXT NOT NULL, detail TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (action_id, destination_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE bad_row (
+    source TEXT NOT NULL, place TEXT NOT NULL, field TEXT NOT NULL, problem TEXT NOT NULL, advice TEXT NOT NULL,
+    at INTEGER NOT NULL, PRIMARY KEY (source, place, field, problem)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE delivery (
+    id INTEGER PRIMARY KEY,
+    action_id INTEGER NOT NULL REFERENCES action(id), destination_id INTEGER NOT NULL REFERENCES destination(id),
+    goal TEXT NOT NULL, revision INTEGER NOT NULL, key BLOB NOT NULL, lane TEXT, after_id INTEGER,
+    state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', not_before INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0, first_attempt_at INTEGER, batch_id INTEGER,
+    reached INTEGER NOT NULL DEFAULT 0,  -- whether it ever was unknown or accepted: the platform may have had it
+    status TEXT NOT NULL, value INTEGER, currency TEXT,
+    planned_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+    CHECK (value IS NULL OR currency IS NOT NULL)
+) STRICT;
+CREATE UNIQUE INDEX delivery_identity ON delivery (action_id, destination_id, goal, revision);
+CREATE INDEX delivery_due ON delivery (destination_id, not_before, id) WHERE state = 'pending';
+CREATE INDEX delivery_attention ON delivery (destination_id, state)
+    WHERE state = 'unknown' OR state = 'held' OR state = 'refused' OR state = 'in_flight';
+CREATE INDEX delivery_lane ON delivery (destination_id, lane) WHERE lane IS NOT NULL;
+
+CREATE TABLE payload (delivery_id INTEGER PRIMARY KEY REFERENCES delivery(id), body BLOB NOT NULL) STRICT;
+
+CREATE TABLE batch (
+    id INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE, destination_id INTEGER NOT NULL REFERENCES destination(id),
+    run_id TEXT NOT NULL REFERENCES run(id), epoch INTEGER NOT NULL, n INTEGER NOT NULL, items TEXT NOT NULL,
+    body_sha BLOB NOT NULL, state TEXT NOT NULL, created_at INTEGER NOT NULL, answered_at INTEGER,
+    platform_ref TEXT, poll_at INTEGER, polls INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX batch_open ON batch (destination_id, id) WHERE state = 'in_flight' OR state = 'unknown';
+CREATE INDEX batch_poll ON batch (destination_id, poll_at) WHERE poll_at IS NOT NULL;
+
+CREATE TABLE event (
+    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, run_id TEXT, batch_id INTEGER, kind TEXT NOT NULL,
+    body TEXT NOT NULL, hash BLOB NOT NULL
+) STRICT;
+CREATE INDEX event_batch ON event (batch_id) WHERE batch_id IS NOT NULL;
+CREATE TABLE event_delivery (
+    delivery_id INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (delivery_id, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER event_is_append_only_u BEFORE UPDATE ON event
+    BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
+CREATE TRIGGER event_is_append_only_d BEFORE DELETE ON event
+    BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
+CREATE TRIGGER batch_rows_are_fixed BEFORE UPDATE OF token, destination_id, n, items, body_sha ON batch
+    BEGIN SELECT RAISE(ABORT, 'what was in a request never changes'); END;
+CREATE TRIGGER delivery_identity_is_fixed BEFORE UPDATE OF action_id, destination_id, goal, revision, key ON delivery
+    BEGIN SELECT RAISE(ABORT, 'the identity of a delivery never changes'); END;
+
+CREATE TABLE spend (
+    day TEXT NOT NULL, platform TEXT NOT NULL, account TEXT NOT NULL, campaign_key TEXT NOT NULL,
+    campaign_id TEXT NOT NULL, campaign TEXT NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL,
+    vat_included INTEGER, clicks INTEGER, impressions INTEGER, origin TEXT NOT NULL, fetched_at INTEGER NOT NULL,
+    PRIMARY KEY (day, platform, account, campaign_key)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+def _first(conn: sqlite3.Connection) -> None:
+    for statement in _statements(FIRST):
+        conn.execute(statement)
+
+
+def _statements(script: str) -> list[str]:
+    """Split a script into statements; `executescript` would commit behind our back."""
+    statements: list[str] = []
+    pending = ""
+    for piece in script.split(";"):
+        pending += piece + ";"
+        if sqlite3.complete_statement(pending):
+            statements.append(pending)
+            pending = ""
+    return [statement for statement in statements if statement.strip(" ;\n")]
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first,)
+"""Step n brings a ledger from schema n-1 to n (`PRAGMA user_version`), in one transaction with that number."""
+
+VERSION = len(MIGRATIONS)
+
+
+def version(store: Store) -> int:
+    return int(store.one("PRAGMA user_version"))
+
+
+def migrate(store: Store) -> None:
+    """Bring the schema up to date; refuse one that a newer convsync made."""
+    have = version(store)
+    if have > VERSION:
+        raise LedgerError(
+            f"{store.path} has schema {have}, this convsync knows {VERSION}.",
+            "Upgrade convsync before using this ledger.",
+        )
+    if store.read_only and have < VERSION:
+        raise LedgerError(
+            f"{store.path} has schema {have}, {VERSION} is needed.", "Run `convsync sync` or `init` once."
+        )
+    for number in range(have, VERSION):
+        with store.atomic() as conn:
+            MIGRATIONS[number](conn)
+            conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            conn.execute(f"PRAGMA user_version = {number + 1}")

@@ -1,0 +1,142 @@
+"""The process dies at every point where it could: before, inside and after each transaction, before and after each request.
+
+The n-th point is made to kill the run, for n = 1, 2, 3 … until a run passes untouched. Then one quiet run follows.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from worlds import StandingClock, World
+
+from convsync.ledger.store import Store
+from convsync.net import Reply, Wire
+from convsync.sandbox import Sandbox, SandboxConfig
+
+FAR = 10_000
+
+
+class Death(BaseException):
+    """What no `except Exception` catches: as close to SIGKILL as one process can come to itself."""
+
+
+class Fate:
+    """Kills at the n-th point it passes."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def pass_by(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Death
+
+
+@pytest.fixture
+def fate(monkeypatch: pytest.MonkeyPatch) -> Fate:
+    fate = Fate(FAR)
+    atomic, exchange = Store.atomic, Wire.exchange
+
+    @contextmanager
+    def mortal_atomic(self: Store) -> Iterator[object]:
+        fate.pass_by()
+        with atomic(self) as conn:
+            yield conn
+            fate.pass_by()
+        fate.pass_by()
+
+    def mortal_exchange(self: Wire, *args: object, **options: object) -> Reply:
+        fate.pass_by()
+        reply = exchange(self, *args, **options)  # type: ignore[arg-type]
+        fate.pass_by()
+        return reply
+
+    monkeypatch.setattr(Store, "atomic", mortal_atomic)
+    monkeypatch.setattr(Wire, "exchange", mortal_exchange)
+    return fate
+
+
+def live_through(world: World, fate: Fate, deaths: tuple[int, ...]) -> bool:
+    """Run until dead, once for each number in `deaths`; then quietly. True if the first run was not killed at all."""
+    untouched = False
+    for number, at in enumerate(deaths):
+        fate.left = at
+        try:
+            world.sync()
+            world.settle_everything()
+            untouched = number == 0
+        except Death:
+            pass
+        world.restart()
+        if untouched:
+            break
+    fate.left = FAR
+    world.sync()
+    world.settle_everything()
+    world.sync()
+    return untouched
+
+
+def everything_counts_once(world: World, actions: int) -> None:
+    world.is_sound()
+    assert {one["count"] for one in world.conversions().values()} == {1}
+    assert len(world.conversions()) == actions
+    assert set(world.states("google").values()) == {"confirmed"}
+    assert set(world.states("yandex").values()) == {"accepted"}
+    hits = world.hits()
+    for row in world.rows("vk"):
+        click = f"rb-{row['external_id']}"
+        if row["state"] == "accepted":
+            assert hits.get(click) == 1, "accepted means that it arrived, once"
+        else:
+            assert row["state"] == "unknown", "what is doubtful is listed"
+            assert hits.get(click, 0) <= 1
+
+
+def new_world(folder: Path) -> tuple[World, Sandbox]:
+    clock = StandingClock()
+    box = Sandbox(SandboxConfig(), clock=clock, port=0)
+    box.__enter__()
+    world = World(folder, box, clock)
+    world.source.page = 2
+    world.batch_rows = {"google": 2}
+    lead = world.action("L", "lead", order_id="deal", occurred_at=clock.now() - timedelta(days=2))
+    world.given(lead, world.action("S", "sale", order_id="deal", value=Decimal(70)), world.action("3"))
+    return world, box
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_point_loses_nothing_and_counts_nothing_twice(tmp_path: Path, fate: Fate) -> None:
+    for at in itertools.count(1):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        fate.left = FAR
+        world, box = new_world(folder)
+        with box:
+            untouched = live_through(world, fate, (at,))
+            everything_counts_once(world, 3)
+            assert [one["status"] for one in world.orders()["deal"]["versions"]][-1] == "PAID"
+            world.ledger.close()
+        if untouched:
+            assert at > 40, "the points were really passed"
+            return
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(3, 60, 7))
+def test_a_second_death_during_the_recovery_changes_nothing(tmp_path: Path, fate: Fate, first: int) -> None:
+    for second in range(1, 40, 5):
+        folder = tmp_path / str(second)
+        folder.mkdir()
+        fate.left = FAR
+        world, box = new_world(folder)
+        with box:
+            live_through(world, fate, (first, second, second + 2))
+            everything_counts_once(world, 3)
+            world.ledger.close()

@@ -1,0 +1,95 @@
+"""Random lives of actions under random faults, against a model: what the platforms hold at the end is the last word."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from worlds import StandingClock, World
+
+from convsync.model import Action
+from convsync.sandbox import Sandbox, SandboxConfig
+
+FAULTS = st.sampled_from(
+    [
+        None,
+        {"on": "google.ingest", "kind": "reset_after"},
+        {"on": "google.ingest", "kind": "reset_before"},
+        {"on": "google.ingest", "kind": "status", "status": 503},
+        {"on": "google.ingest", "kind": "status", "status": 429},
+        {"on": "google.ingest", "kind": "garbage"},
+        {"on": "google.token", "kind": "status", "status": 500},
+        {"on": "yandex.orders", "kind": "reset_after"},
+        {"on": "yandex.orders", "kind": "cut_body"},
+        {"on": "yandex.orders", "kind": "status", "status": 504},
+        {"on": "vk.tracker", "kind": "reset_after"},
+        {"on": "vk.tracker", "kind": "reset_before"},
+        {"on": "*", "kind": "reset_before", "rate": 0.5, "times": 3},
+    ]
+)
+STEP = st.tuples(
+    st.integers(0, 2),  # which action
+    st.sampled_from(["active", "active", "active", "refunded", "cancelled"]),
+    st.integers(0, 5),  # its value
+    FAULTS,
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.lists(STEP, min_size=1, max_size=8))
+def test_the_platforms_end_with_the_last_word_and_never_see_an_older_one_after_a_newer(
+    steps: list[tuple[int, str, int, dict[str, object] | None]],
+) -> None:
+    clock = StandingClock()
+    with tempfile.TemporaryDirectory() as folder, Sandbox(SandboxConfig(), clock=clock, port=0) as box:
+        world = World(Path(folder), box, clock)
+        actions: dict[str, Action] = {}
+        told: dict[str, list[str]] = {}
+        for which, status, value, fault in steps:
+            clock.advance(60)
+            name = str(which)
+            known = actions.get(name) or world.action(name, occurred_at=clock.now() - timedelta(hours=2))
+            actions[name] = known._replace(status=status, value=Decimal(value), updated_at=clock.now())
+            told.setdefault(name, []).append(str(value if status == "active" else 0))
+            world.given(*actions.values())
+            if fault:
+                box.faults.add(fault)
+            world.sync()
+        box.faults.clear()
+        for _ in range(3):
+            clock.advance(3 * 3600)
+            world.sync()
+        world.is_sound()
+        for name, action in actions.items():
+            _google_is_right(world, name, action, told[name])
+            _yandex_is_right(world, name, action)
+            assert world.hits().get(f"rb-{name}", 0) <= 1
+        world.ledger.close()
+
+
+def _google_is_right(world: World, name: str, action: Action, told: list[str]) -> None:
+    counted = world.conversions().get(f"Cj0KCQ-{name}")
+    if counted is None:
+        assert action.status != "active", "an action that stands was sent"
+        return
+    assert counted["count"] == 1
+    assert counted["value"] == told[-1]
+    remaining = iter(told)
+    seen = [value for value, _ in itertools.groupby(counted["values"])]  # the same value sent again is no step back
+    assert all(any(value == one for one in remaining) for value in seen), (
+        f"{counted['values']} does not follow {told}"
+    )
+
+
+def _yandex_is_right(world: World, name: str, action: Action) -> None:
+    order = world.orders().get(f"order-{name}")
+    if order is None:
+        assert action.status != "active"
+        return
+    assert order["status"] == ("PAID" if action.status == "active" else "CANCELLED")
+    assert order["revenue"] == (str(action.value) if action.status == "active" else "0")

@@ -1,0 +1,202 @@
+"""The world of the scenarios: a clock that stands still, a source of a few lines, a real ledger, and the emulator."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from convsync.destinations.google.data_manager import DataManager
+from convsync.destinations.vk import Pixel
+from convsync.destinations.yandex import Orders
+from convsync.ledger import Ledger, Patience
+from convsync.ledger.verify import verify
+from convsync.mapping import Address, Mapper, Rule
+from convsync.model import Action, BadRow, Finding
+from convsync.net import Wire
+from convsync.sandbox import Sandbox
+from convsync.sources import Page, Window
+from convsync.sync import Destination, Engine, Summary
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+class StandingClock:
+    """Time passes when a test says so; the emulator and the engine share it."""
+
+    def __init__(self, now: datetime = NOW) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+
+
+class ListSource:
+    """A source that tells what the test put into it, in pages; its mark is how many actions it told."""
+
+    def __init__(self, name: str = "shop", page: int = 3) -> None:
+        self.name = name
+        self.page = page
+        self.actions: list[Action] = []
+        self.bad: list[BadRow] = []
+
+    def read(self, cursors: Mapping[str, str], window: Window | None = None) -> Iterator[Page]:
+        for start in range(0, len(self.actions), self.page):
+            actions = self.actions[start : start + self.page]
+            yield Page(actions, self.bad if start == 0 else [], None if window else ("", str(start + len(actions))))
+
+    def check(self) -> list[Finding]:
+        return []
+
+
+class World:
+    """Three platforms, one ledger, one source. `sync` is a whole run in a fresh engine, as cron would start it."""
+
+    def __init__(self, folder: Path, box: Sandbox, clock: StandingClock) -> None:
+        self.box = box
+        self.clock = clock
+        self.path = folder / "ledger.db"
+        self.source = ListSource()
+        self.platforms: tuple[str, ...] = ("google", "yandex", "vk")
+        self.patience = Patience(first_wait=0)
+        self.on_ambiguous = "hold"
+        self.batch_rows: dict[str, int] = {}
+        self.timeout = 5.0
+        self.stop = threading.Event()
+        self.token = "sandbox-token"
+        self.ledger = Ledger.open(self.path)
+
+    # -- given
+
+    def action(self, external_id: str, action: str = "sale", **fields: Any) -> Action:
+        """An action of an hour ago with an identifier for every platform."""
+        known: dict[str, Any] = {
+            "occurred_at": self.clock.now() - timedelta(hours=1),
+            "value": Decimal("100.00") if action == "sale" else None,
+            "currency": "RUB" if action == "sale" else None,
+            "order_id": f"order-{external_id}",
+            "gclid": f"Cj0KCQ-{external_id}",
+            "ym_client_id": f"16000000000{sum(map(ord, external_id)):08d}",
+            "rb_clickid": f"rb-{external_id}",
+        }
+        return Action("shop", external_id, action, **(known | fields))
+
+    def given(self, *actions: Action) -> None:
+        self.source.actions = list(actions)
+
+    # -- when
+
+    def engine(self, **options: Any) -> Engine:
+        routes = [getattr(self, f"_{name}")() for name in self.platforms]
+        targets = {
+            "google": lambda name: SimpleNamespace(
+                conversion_action={"lead": "1111111111", "sale": "2222222222"}[name],
+                goal_key={"lead": "1111111111", "sale": "2222222222"}[name],
+                event_source=None,
+            ),
+            "yandex": lambda name: SimpleNamespace(
+                status={"lead": "IN_PROGRESS", "sale": "PAID"}[name],
+                goal_key={"lead": "IN_PROGRESS", "sale": "PAID"}[name],
+            ),
+            "vk": lambda name: SimpleNamespace(goal=f"crm_{name}", goal_key=f"crm_{name}"),
+        }
+        rules = {
+            name: Rule(name, tuple(Address(route, targets[route.name](name)) for route in routes))
+            for name in ("lead", "sale")
+        }
+        destinations = [Destination(route, self.patience) for route in routes]
+        options = {
+            "clock": self.clock,
+            "stop": self.stop,
+            "grace": timedelta(seconds=1),
+            "short_rest": timedelta(0),
+        } | options
+        return Engine(self.ledger, destinations, Mapper(rules, routes, "RU"), [self.source], **options)
+
+    def sync(self, **options: Any) -> Summary:
+        return self.engine(**options).sync()
+
+    def settle_everything(self) -> Summary:
+        """Let the platforms finish what they process, and ask them."""
+        self.clock.advance(2 * 3600)
+        return self.engine().settle()
+
+    def restart(self) -> None:
+        """As if the process had been killed: whatever was not committed is gone."""
+        self.ledger.close()
+        self.ledger = Ledger.open(self.path)
+
+    # -- then
+
+    def states(self, destination: str) -> dict[str, str]:
+        """State of the newest revision of each action."""
+        rows = [row for row in self.ledger.audit.deliveries() if row["destination"] == destination]
+        return {f"{row['external_id']}": row["state"] for row in rows}
+
+    def rows(self, destination: str) -> list[dict[str, Any]]:
+        return [row for row in self.ledger.audit.deliveries() if row["destination"] == destination]
+
+    def conversions(self) -> dict[str, dict[str, Any]]:
+        """What the emulator counted for Google, by the click id of the conversion."""
+        actions = self.box.books()["google"]["accounts"].get("1234567890", {}).values()
+        return {one["click"]["gclid"]: one for action in actions for one in action["transactions"].values()}
+
+    def orders(self) -> dict[str, dict[str, Any]]:
+        """What the emulator knows of Metrica's CRM orders, by order id."""
+        counters = self.box.books()["yandex"]["counters"]
+        return dict(counters["12345678"]["orders"]) if counters else {}
+
+    def hits(self) -> dict[str, int]:
+        """How often each click id hit the emulator's VK pixel."""
+        pixels = self.box.books()["vk"]["pixels"].values()
+        return {click: hits for goals in pixels for goal in goals.values() for click, hits in goal["by_click"].items()}
+
+    def is_sound(self) -> None:
+        assert verify(self.ledger.store) == []
+
+    # -- the routes
+
+    def wire(self, **options: Any) -> Wire:
+        options = {"requests_per_second": 10_000, "timeout": self.timeout, "sleep": lambda _: None} | options
+        return Wire(**options)
+
+    def _google(self) -> Any:
+        return DataManager(
+            "google",
+            customer_id="1234567890",
+            client_id="sandbox-client",
+            client_secret="sandbox-secret",
+            refresh_token="sandbox-refresh",
+            data_manager_url=self.box.url,
+            token_url=f"{self.box.url}/token",
+            poll_after=timedelta(minutes=30),
+            poll_every=timedelta(minutes=30),
+            batch_rows=self.batch_rows.get("google", 2000),
+            wire=self.wire(),
+        )
+
+    def _yandex(self) -> Any:
+        return Orders(
+            "yandex",
+            counter_id="12345678",
+            token=self.token,
+            metrica_url=self.box.url,
+            batch_rows=self.batch_rows.get("yandex", 100_000),
+            wire=self.wire(),
+        )
+
+    def _vk(self) -> Any:
+        return Pixel(
+            "vk",
+            pixel_id="1234567",
+            tracker_url=f"{self.box.url}/tracker",
+            on_ambiguous=self.on_ambiguous,  # type: ignore[arg-type]
+            wire=self.wire(keep_alive=False),
+        )
