@@ -183,6 +183,8 @@ class Conversion(NamedTuple):
     status: str = "active"
     value: int | None = None
     currency: str | None = None
+    key: bytes | None = None
+    """The key, where the route had to compute it anyway; the ledger computes it otherwise."""
 
 
 class Skip(NamedTuple):

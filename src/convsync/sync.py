@@ -32,6 +32,9 @@ FAILURES_IN_A_ROW = 5
 SHORT_REST = timedelta(seconds=60)
 """A pause the platform asks for that a run sits out; a longer one is left to the next run."""
 
+SPLITS = 200
+"""How many refused requests a destination may halve in a run: enough for a dozen bad rows among thousands."""
+
 FINDINGS_KEPT = 200
 ROUNDS = 3
 
@@ -131,6 +134,7 @@ class Channel:
     ready: bool = False
     active: int = 0
     failures: int = 0
+    splits: int = 0
     rest_until: float = 0.0
     pieces: deque[tuple[int, ...]] = field(default_factory=deque)
     """Halves of a refused request, to be sent apart."""
@@ -318,7 +322,7 @@ class Engine:
                     return
                 self.stop.wait(pause)
                 continue
-            self._collect(timeout=0.5 if self.stop.is_set() else 5.0)
+            self._collect()
             if self.stop.is_set() and not self._drain():
                 return
 
@@ -370,9 +374,9 @@ class Engine:
         channel.active += 1
         self.jobs[self.workers.submit(call)] = Job(channel, kind, subject)
 
-    def _collect(self, timeout: float | None = None) -> None:
-        """Record whatever came back."""
-        done, _ = wait(self.jobs, timeout=timeout, return_when=FIRST_COMPLETED)
+    def _collect(self) -> None:
+        """Record whatever came back; wait for it a moment, so that a signal is seen soon."""
+        done, _ = wait(self.jobs, timeout=0.25, return_when=FIRST_COMPLETED)
         for future in done:
             job = self.jobs.pop(future)
             job.channel.active -= 1
@@ -406,9 +410,23 @@ class Engine:
         channel.counts.update(counts)
         self.progress.sent(channel.route.name, len(batch.items))
         if answer.split and len(batch.items) > 1:
-            middle = len(batch.items) // 2
-            channel.pieces += [batch.items[:middle], batch.items[middle:]]
+            self._split(channel, batch.items)
         self._follow(channel, answer)
+
+    def _split(self, channel: Channel, items: tuple[int, ...]) -> None:
+        """Refused as a whole without naming a row: send the halves apart, but not for ever."""
+        channel.splits += 1
+        if channel.splits > SPLITS:
+            channel.pieces.clear()
+            self._find(
+                "error", "refused_whole", channel.route.name,
+                f"{SPLITS} requests were refused as a whole without naming a row: the fault is hardly in the rows.",
+                "Compare `convsync sync --dry-run --payloads -` with the platform's documentation, and report it.",
+            )  # fmt: skip
+            channel.open = False
+            return
+        middle = len(items) // 2
+        channel.pieces += [items[:middle], items[middle:]]
 
     def _understand(self, channel: Channel, future: Future[Any], rows: int) -> Answer:
         """What came of a request. Nothing that is not understood ever counts as success, or as failure."""
@@ -484,7 +502,7 @@ class Engine:
                 for poll in self.ledger.record.polls_due(channel.id, self._now()):
                     self._ask(channel, poll)
         while self.jobs:
-            self._collect(timeout=0.5)
+            self._collect()
             if self.stop.is_set() and not self._drain():
                 return
         for channel in self.channels:
@@ -495,7 +513,7 @@ class Engine:
 
     def _ask(self, channel: Channel, poll: Poll) -> None:
         while channel.active >= channel.route.in_flight:
-            self._collect(timeout=0.5)
+            self._collect()
             if self.stop.is_set():
                 return
         if channel.open:
@@ -551,7 +569,7 @@ class Engine:
     def _abandon(self) -> None:
         """After a signal: answers still out when the grace is over are unknown; nobody waits for them any more."""
         while self.jobs and self._drain():
-            self._collect(timeout=0.5)
+            self._collect()
         for job in list(self.jobs.values()):
             if isinstance(job.subject, Batch):
                 outcome = Outcome(Verdict.UNKNOWN, "interrupted while the answer was on its way")

@@ -53,9 +53,13 @@ class Store:
         else:
             _create_private(path)
             self.conn = _connect(path.resolve().as_uri())
-            for pragma in PRAGMAS:
+        try:
+            self._refuse_strangers()
+            for pragma in PRAGMAS if not read_only else ():
                 self.conn.execute(pragma).fetchall()
-        self._refuse_strangers()
+        except BaseException:
+            self.conn.close()
+            raise
 
     @cached_property
     def db(self) -> Database:

@@ -1,0 +1,234 @@
+"""From the configuration to the sources and routes it names: the one place where concrete names meet."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from convsync.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from convsync.config import Config, DestinationSettings, GoogleSettings, SourceSettings, VkSettings, YandexSettings
+    from convsync.destinations import Route
+    from convsync.mapping import Mapper
+    from convsync.net import Wire
+    from convsync.sources import Source
+    from convsync.sync import Destination
+
+CONSENT = {"granted": True, "denied": False, "unset": None}
+
+
+def chosen(kind: str, wanted: Collection[str], known: Iterable[str], *, disabled: Collection[str] = ()) -> list[str]:
+    """Those of `known` that were asked for, in their own order; all that are not disabled when nothing was asked."""
+    from convsync.config.values import suggestion
+
+    names = list(known)
+    for name in wanted:
+        if name not in names:
+            raise UsageError(f"The configuration has no {kind} {name!r}.", suggestion(name, names))
+        if name in disabled:
+            raise UsageError(f"The {kind} {name} is switched off.", f"See enabled in [{kind}s.{name}].")
+    return [name for name in names if (name in wanted if wanted else name not in disabled)]
+
+
+def source_names(config: Config, wanted: Collection[str] = ()) -> list[str]:
+    return chosen("source", wanted, config.sources)
+
+
+def destination_names(config: Config, wanted: Collection[str] = ()) -> list[str]:
+    off = [name for name, settings in config.destinations.items() if not settings.enabled]
+    return chosen("destination", wanted, config.destinations, disabled=off)
+
+
+def require_credentials(config: Config, names: Sequence[str]) -> None:
+    """Every destination that shall be sent to can sign in, or one ConfigError tells of all that cannot."""
+    lacking = []
+    for name in names:
+        try:
+            config.require_credentials(name)
+        except ConfigError as error:
+            lacking.append(str(error))
+    if lacking:
+        raise ConfigError("\n".join(lacking))
+
+
+# -- destinations
+
+
+def destinations(config: Config, names: Sequence[str]) -> list[Destination]:
+    """Routes, each with its own wire and as patient as the operator is. Nothing here touches the network."""
+    from convsync.ledger import Patience
+    from convsync.sync import Destination
+
+    made = []
+    for name in names:
+        settings = config.destinations[name]
+        patience = Patience(
+            settings.max_attempts, settings.give_up_after.total_seconds(), settings.retry_after.total_seconds()
+        )
+        made.append(Destination(route(config, name), patience))
+    return made
+
+
+def route(config: Config, name: str) -> Route:
+    settings = config.destinations[name]
+    if settings.platform == "google":
+        targets = [one.targets[name] for one in config.actions.values() if name in one.targets]
+        return _google(name, settings, targets)
+    if settings.platform == "yandex":
+        return _yandex(name, settings)
+    return _vk(name, settings)
+
+
+def _google(name: str, settings: GoogleSettings, targets: Sequence[Any]) -> Route:
+    from convsync.destinations.google.data_manager import DataManager
+
+    return DataManager(
+        name,
+        customer_id=settings.customer_id,
+        login_customer_id=settings.login_customer_id,
+        client_id=settings.client_id,
+        client_secret=_clear(settings.client_secret),
+        refresh_token=_clear(settings.refresh_token),
+        credentials_file=settings.credentials_file,
+        data_manager_url=settings.data_manager_url,
+        token_url=settings.token_url,
+        event_source=settings.event_source,
+        consent_ad_user_data=CONSENT[settings.consent_ad_user_data],
+        consent_ad_personalization=CONSENT[settings.consent_ad_personalization],
+        poll_after=settings.poll_after,
+        poll_every=settings.poll_every,
+        poll_until=settings.poll_until,
+        max_age=settings.max_age,
+        adjust_max_age=settings.adjust_max_age,
+        batch_rows=settings.batch_rows,
+        in_flight=settings.in_flight,
+        targets=targets,
+        wire=_wire(settings),
+    )
+
+
+def _yandex(name: str, settings: YandexSettings) -> Route:
+    from convsync.destinations.yandex import Orders
+
+    return Orders(
+        name,
+        counter_id=settings.counter_id,
+        token=_clear(settings.token) or "",
+        wire=_wire(settings),
+        metrica_url=settings.metrica_url,
+        counter_timezone=settings.counter_timezone,
+        contact_hash=settings.contact_hash,
+        max_age=settings.max_age,
+        link_window=settings.link_window,
+        batch_rows=settings.batch_rows,
+        in_flight=settings.in_flight,
+    )
+
+
+def _vk(name: str, settings: VkSettings) -> Route:
+    from convsync.destinations.vk import Pixel
+
+    return Pixel(
+        name,
+        pixel_id=settings.pixel_id,
+        wire=_wire(settings, keep_alive=False),
+        tracker_url=settings.tracker_url,
+        on_ambiguous=settings.on_ambiguous,
+        slash_encoding=settings.slash_encoding,
+        click_max_age=settings.click_max_age,
+        max_age=settings.max_age,
+        send_value=settings.send_value,
+        user_agent=settings.user_agent,
+        in_flight=settings.in_flight,
+    )
+
+
+def _wire(settings: DestinationSettings, *, keep_alive: bool = True) -> Wire:
+    from convsync.net import Wire
+
+    return Wire(
+        requests_per_second=settings.requests_per_second,
+        timeout=settings.timeout.total_seconds(),
+        connect_timeout=settings.connect_timeout.total_seconds(),
+        keep_alive=keep_alive,
+        ca_bundle=settings.ca_bundle,
+    )
+
+
+def _clear(secret: Any) -> str | None:
+    return None if secret is None else str(secret.get_secret_value())
+
+
+# -- rules and sources
+
+
+def mapper(config: Config, made: Sequence[Destination]) -> Mapper:
+    """The `[actions.*]` sections, as far as they concern these destinations."""
+    from convsync.mapping import Address, Mapper, Rule
+
+    routes = {one.route.name: one.route for one in made}
+    rules = {}
+    for name, action in config.actions.items():
+        addresses = [
+            Address(routes[where], target, _feeding(config, where))
+            for where, target in action.targets.items()
+            if where in routes
+        ]
+        rules[name] = Rule(action.kind.value, tuple(addresses), action.max_age)
+    return Mapper(rules, list(routes.values()), config.phone_region)
+
+
+def _feeding(config: Config, destination: str) -> frozenset[str] | None:
+    named = config.destinations[destination].sources
+    return None if named is None else frozenset(named)
+
+
+def sources(config: Config, names: Sequence[str]) -> list[Source]:
+    return [source(config, name) for name in names]
+
+
+def source(config: Config, name: str) -> Source:
+    settings = config.sources[name]
+    common = _columns(config, name, settings)
+    if settings.type == "sql":
+        from convsync.sources.sql import SqlSource
+
+        return SqlSource(
+            name,
+            url=settings.url.get_secret_value(),
+            query=settings.query,
+            table=settings.table,
+            cursor=settings.cursor,
+            overlap=settings.overlap,
+            options=settings.options,
+            **common,
+        )
+    files: dict[str, Any] = {
+        "path": settings.path,
+        "encoding": settings.encoding,
+        "occurred_format": settings.occurred_format,
+    }
+    if settings.type == "csv":
+        from convsync.sources.delimited import CsvSource
+
+        return CsvSource(name, delimiter=settings.delimiter, decimal_comma=settings.decimal_comma, **files, **common)
+    from convsync.sources.jsonl import JsonlSource
+
+    return JsonlSource(name, **files, **common)
+
+
+def _columns(config: Config, name: str, settings: SourceSettings) -> dict[str, Any]:
+    """What every source is told about its columns."""
+    return {
+        "id": settings.id,
+        "fields": settings.fields,
+        "timezone": config.zone_of(name),
+        "time_of_day": settings.time_of_day,
+        "action": settings.action,
+        "currency": settings.currency,
+        "consent_ad_user_data": settings.consent_ad_user_data,
+        "consent_ad_personalization": settings.consent_ad_personalization,
+        "page_rows": config.page_rows_of(name),
+        "base": config.folder,
+    }
