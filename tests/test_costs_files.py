@@ -100,7 +100,9 @@ def test_the_second_amount_for_one_campaign_and_day_is_refused_and_names_the_fir
 
 def test_campaigns_without_an_id_are_told_apart_by_name_whatever_the_case(write: Write) -> None:
     nameless = GOOD.replace(",11,", ",,")
-    _, second, third = read(write(HEADER, nameless, nameless.replace("Brand", "Other"), nameless.replace("Brand", "bRAND")))
+    _, second, third = read(
+        write(HEADER, nameless, nameless.replace("Brand", "Other"), nameless.replace("Brand", "bRAND"))
+    )
     assert isinstance(second, Spend)
     assert isinstance(third, BadRow)
 
@@ -214,7 +216,9 @@ def test_a_platform_has_many_names(write: Write, word: str, platform: str) -> No
 
 
 def test_minor_units_follow_the_currency(write: Write) -> None:
-    rows = [GOOD.replace("100.50,RUB", f"100.5,{currency}").replace(",11,", f",{currency},") for currency in ("KWD", "JPY")]
+    rows = [
+        GOOD.replace("100.50,RUB", f"100.5,{currency}").replace(",11,", f",{currency},") for currency in ("KWD", "JPY")
+    ]
     assert [spend.amount for spend in spends(write(HEADER, *rows))] == [100500, 101]
 
 
@@ -228,7 +232,9 @@ def test_what_is_not_told_stays_unknown(write: Write) -> None:
 
 
 @given(st.lists(st.integers(0, 10**13), min_size=1, max_size=20), st.booleans())
-def test_amounts_survive_to_the_kopeck(tmp_path_factory: pytest.TempPathFactory, kopecks: list[int], comma: bool) -> None:
+def test_amounts_survive_to_the_kopeck(
+    tmp_path_factory: pytest.TempPathFactory, kopecks: list[int], comma: bool
+) -> None:
     """However large, and with blanks between thousands."""
     path = tmp_path_factory.mktemp("costs") / "costs.csv"
     shown = [f"{Decimal(minor) / 100:,.2f}".replace(",", "\u202f") for minor in kopecks]

@@ -109,7 +109,9 @@ def test_its_configuration_is_one_that_convsync_accepts(world: World) -> None:
 
 def test_no_address_of_a_real_platform_is_left_in_its_configuration(world: World) -> None:
     for destination in load(world.config).destinations.values():
-        addresses = [getattr(destination, key) for key in type(destination).model_fields if key.endswith(("_url", "_endpoint"))]
+        addresses = [
+            getattr(destination, key) for key in type(destination).model_fields if key.endswith(("_url", "_endpoint"))
+        ]
         assert addresses
         assert all("127.0.0.1:8123" in address for address in addresses)
 
@@ -129,9 +131,16 @@ def test_vk_has_few_events_because_each_is_a_request(world: World, exported: lis
 
 
 def test_some_click_ids_meet_each_fate_of_the_sandbox(world: World, exported: list[Entry]) -> None:
-    ids = [row[0] or row[1] or "" for row in stored(world, "SELECT gclid, rb_clickid FROM target_actions WHERE kind <> 'cart'")]
+    ids = [
+        row[0] or row[1] or ""
+        for row in stored(world, "SELECT gclid, rb_clickid FROM target_actions WHERE kind <> 'cart'")
+    ]
     ids += [entry["gclid"] or entry["rb_clickid"] for entry in exported]
-    for fate, begin in (("CLICK_NOT_FOUND", "fate-CLICK_NOT_FOUND-"), ("INVALID_GCLID", "fate-INVALID_GCLID-"), ("lost", "lost-")):
+    for fate, begin in (
+        ("CLICK_NOT_FOUND", "fate-CLICK_NOT_FOUND-"),
+        ("INVALID_GCLID", "fate-INVALID_GCLID-"),
+        ("lost", "lost-"),
+    ):
         assert sum(each.startswith(begin) for each in ids) == world.fates[fate] > 0
 
 
@@ -145,7 +154,9 @@ def test_its_dirt_is_there(world: World, exported: list[Entry]) -> None:
     assert sum("," in entry["Телефон"] for entry in exported) == 1
     contacts = ("Телефон", "Почта", "gclid", "yclid", "ClientID", "rb_clickid")
     assert sum(not any(entry[name] for name in contacts) for entry in exported) == 1
-    days = [datetime.strptime(entry["Дата"], "%d.%m.%Y %H:%M").date() for entry in exported if entry["Дата"][0].isdigit()]
+    days = [
+        datetime.strptime(entry["Дата"], "%d.%m.%Y %H:%M").date() for entry in exported if entry["Дата"][0].isdigit()
+    ]
     assert sum(day > NOW.date() + timedelta(days=1) for day in days) == 1
     assert sum(day < NOW.date() - timedelta(days=113) for day in days) == 1
     assert len(world.dirt) == 10
@@ -153,7 +164,9 @@ def test_its_dirt_is_there(world: World, exported: list[Entry]) -> None:
 
 def test_what_the_shop_stored_is_past_and_within_its_thirty_days(world: World) -> None:
     local = NOW.astimezone(ZoneInfo("Europe/Moscow")).replace(tzinfo=None)
-    ((first, last, touched),) = stored(world, "SELECT min(happened_at), max(happened_at), max(updated_at) FROM target_actions")
+    ((first, last, touched),) = stored(
+        world, "SELECT min(happened_at), max(happened_at), max(updated_at) FROM target_actions"
+    )
     assert datetime.fromisoformat(first) > local - timedelta(days=31)
     assert datetime.fromisoformat(last) <= datetime.fromisoformat(touched) < local
 

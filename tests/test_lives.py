@@ -81,9 +81,7 @@ def _google_is_right(world: World, name: str, action: Action, told: list[str]) -
     assert counted["value"] == told[-1]
     remaining = iter(told)
     seen = [value for value, _ in itertools.groupby(counted["values"])]  # the same value sent again is no step back
-    assert all(any(value == one for one in remaining) for value in seen), (
-        f"{counted['values']} does not follow {told}"
-    )
+    assert all(any(value == one for one in remaining) for value in seen), f"{counted['values']} does not follow {told}"
 
 
 def _yandex_is_right(world: World, name: str, action: Action) -> None:

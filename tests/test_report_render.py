@@ -40,7 +40,9 @@ def table(rows: list[Row], width: int = 100, **options: object) -> str:
 # --- table ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("by", [(), ("day",), BY, ("platform", "action"), ("platform", "campaign", "action", "day", "source")])
+@pytest.mark.parametrize(
+    "by", [(), ("day",), BY, ("platform", "action"), ("platform", "campaign", "action", "day", "source")]
+)
 @pytest.mark.parametrize("scale", [1, 10**6])
 @pytest.mark.parametrize("width", [100, 120, 200])
 def test_a_table_fits_its_width_whatever_is_in_it(by: tuple[str, ...], scale: int, width: int) -> None:
@@ -96,7 +98,9 @@ def test_large_amounts_lose_their_kopecks_and_the_table_says_so() -> None:
 
 
 def test_several_currencies_get_a_column() -> None:
-    rows = build([], [Spend(DAY, "google", "", "1", "a", 1, "RUB"), Spend(DAY, "vk", "", "1", "a", 1, "USD")], by=("platform",))
+    rows = build(
+        [], [Spend(DAY, "google", "", "1", "a", 1, "RUB"), Spend(DAY, "vk", "", "1", "a", 1, "USD")], by=("platform",)
+    )
     assert "currency" in table(rows)
     assert "currency" not in table(report()).splitlines()[2]
 
@@ -144,7 +148,12 @@ def test_json_is_one_object_with_the_total_beside_the_rows() -> None:
     assert list(told) == ["since", "until", "basis", "currency", "rows", "total", "notes"]
     assert list(told["rows"][0]) == [*BY, *FIGURES, "notes"]
     assert list(told["total"]) == [*FIGURES, "notes"]
-    assert (told["since"], told["until"], told["basis"], told["currency"]) == ("2026-11-20", "2026-11-21", "event", "RUB")
+    assert (told["since"], told["until"], told["basis"], told["currency"]) == (
+        "2026-11-20",
+        "2026-11-21",
+        "event",
+        "RUB",
+    )
     assert told["rows"][0]["cpl"] == 3.34
     assert told["rows"][1]["cost"] is None
     assert "No cost was imported" in told["rows"][1]["notes"][0]

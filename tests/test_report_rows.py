@@ -78,7 +78,11 @@ def test_without_cost_nothing_is_free() -> None:
 
 def test_cost_without_actions_is_shown_and_has_no_cost_per_lead() -> None:
     row = named(build([], [spend(5000)], by=("campaign",)), "Brand")
-    assert (row.cost, row.actions, row.cpl, row.cpa, row.value, row.roas, row.coverage) == (Decimal("50.00"), 0, *[None] * 5)
+    assert (row.cost, row.actions, row.cpl, row.cpa, row.value, row.roas, row.coverage) == (
+        Decimal("50.00"),
+        0,
+        *[None] * 5,
+    )
     assert says(row, "No leads")
     assert says(row, "No sales")
 
@@ -117,7 +121,9 @@ def test_cost_is_never_split_by_what_it_does_not_have(by: tuple[str, ...]) -> No
 def test_cost_in_two_currencies_has_no_sum_but_is_told() -> None:
     row = only(build([tally(5)], [spend(10000), spend(500, platform="vk", currency="USD")]))
     assert (row.cost, row.cpl, row.currency) == (None, None, None)
-    assert says(row, "Cost is in several currencies (100.00 RUB, 5.00 USD) and there is no rate: cost, cpl, cpa and roas")
+    assert says(
+        row, "Cost is in several currencies (100.00 RUB, 5.00 USD) and there is no rate: cost, cpl, cpa and roas"
+    )
 
 
 def test_sales_in_two_currencies_have_no_sum_but_the_leads_still_have_a_price() -> None:
@@ -236,7 +242,9 @@ def test_a_renamed_campaign_stays_one_under_its_latest_name() -> None:
 
 
 def test_actions_without_campaign_or_platform_are_shown_apart() -> None:
-    rows = build([tally(3, campaign=""), tally(2, platform="", campaign="")], [spend(1000)], by=("platform", "campaign"))
+    rows = build(
+        [tally(3, campaign=""), tally(2, platform="", campaign="")], [spend(1000)], by=("platform", "campaign")
+    )
     assert named(rows, "google", "(no campaign)").leads == 3
     assert named(rows, "(unattributed)", "(no campaign)").leads == 2
     assert named(rows, "google", "Brand").leads == 0
@@ -316,7 +324,9 @@ BY = st.lists(st.sampled_from(DIMENSIONS), unique=True, min_size=1)
 
 
 @given(TALLIES, SPENDS, BY)
-def test_every_action_and_every_kopeck_is_in_exactly_one_row(tallies: list[Tally], spends: list[Spend], by: list[str]) -> None:
+def test_every_action_and_every_kopeck_is_in_exactly_one_row(
+    tallies: list[Tally], spends: list[Spend], by: list[str]
+) -> None:
     tallies = [each._replace(currency="RUB") for each in tallies]
     spends = [each._replace(currency="RUB") for each in spends]
     *rows, total = build(tallies, spends, by=by)
