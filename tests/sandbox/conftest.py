@@ -45,9 +45,7 @@ class GoogleClient:
         }
         return {name: value for name, value in (made | changes).items() if value is not None}
 
-    def destination(
-        self, action: str = "1111111111", account: str = "1234567890", **more: Any
-    ) -> dict[str, Any]:
+    def destination(self, action: str = "1111111111", account: str = "1234567890", **more: Any) -> dict[str, Any]:
         operating = {"accountType": "GOOGLE_ADS", "accountId": account}
         return {"operatingAccount": operating, "productDestinationId": action, **more}
 
@@ -57,16 +55,12 @@ class GoogleClient:
 
     def status(self, request_id: str) -> requests.Response:
         params = {"requestId": request_id}
-        return self.session.get(
-            f"{self.box.url}/v1/requestStatus:retrieve", params=params, headers=self.headers
-        )
+        return self.session.get(f"{self.box.url}/v1/requestStatus:retrieve", params=params, headers=self.headers)
 
     def settled(self, ingested: requests.Response) -> list[dict[str, Any]]:
         self.box.clock.advance(1800)
         self.login()
-        found: list[dict[str, Any]] = self.status(ingested.json()["requestId"]).json()[
-            "requestStatusPerDestination"
-        ]
+        found: list[dict[str, Any]] = self.status(ingested.json()["requestId"]).json()["requestStatusPerDestination"]
         return found
 
     def book(self, action: str = "1111111111", account: str = "1234567890") -> dict[str, Any]:

@@ -88,9 +88,7 @@ def test_many_threads_are_counted_exactly(google: GoogleClient) -> None:
     assert google.book()["conversions"] == 80
 
 
-def test_the_books_and_the_journal_come_over_http(
-    http: requests.Session, google: GoogleClient, vk: VkClient
-) -> None:
+def test_the_books_and_the_journal_come_over_http(http: requests.Session, google: GoogleClient, vk: VkClient) -> None:
     google.ingest(google.event())
     vk.hit("id=1234567;e=RG%3A1/crm_sale;rb_clickid=secret-click")
     assert http.get(f"{google.box.url}/_sandbox/books.json").json() == google.box.books()
@@ -101,9 +99,7 @@ def test_the_books_and_the_journal_come_over_http(
     assert "ya29" not in journal.text, "never a token"
 
 
-def test_faults_clock_configuration_and_reset_are_ordered_over_http(
-    http: requests.Session, box: Sandbox
-) -> None:
+def test_faults_clock_configuration_and_reset_are_ordered_over_http(http: requests.Session, box: Sandbox) -> None:
     url = f"{box.url}/_sandbox"
     made = http.post(f"{url}/faults", json=[{"on": "vk.tracker", "kind": "status", "status": 500}])
     assert made.json()[0]["status"] == 500
@@ -130,9 +126,7 @@ def test_a_world_can_be_described_in_json() -> None:
     config = SandboxConfig.from_dict(
         {
             "google": {"customers": {"1": {"2": {"name": "Lead", "created": "start"}}}},
-            "yandex": {
-                "counters": {"5": {"time_zone_offset": 0, "goals": [{"id": 1, "name": "A", "url": "a"}]}}
-            },
+            "yandex": {"counters": {"5": {"time_zone_offset": 0, "goals": [{"id": 1, "name": "A", "url": "a"}]}}},
             "vk": {"pixels": {"7": {"goals": {"lead": {}}}}},
         }
     )

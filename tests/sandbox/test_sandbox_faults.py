@@ -99,9 +99,7 @@ def test_a_broken_answer_says_what_was_ordered(
         assert (answer.headers["Retry-After"], answer.json()) == ("5", {"a": 1})
 
 
-def test_each_platform_fails_in_its_own_words(
-    google: GoogleClient, yandex: YandexClient, vk: VkClient
-) -> None:
+def test_each_platform_fails_in_its_own_words(google: GoogleClient, yandex: YandexClient, vk: VkClient) -> None:
     google.box.faults.add(on="*", kind="status", status=503, times=3)
     assert google.ingest(google.event()).json()["error"]["status"] == "UNAVAILABLE"
     assert yandex.upload(yandex.row()).json()["errors"][0]["error_type"] == "backend_error"

@@ -59,9 +59,7 @@ def test_a_revoked_refresh_token_is_invalid_grant(google: GoogleClient) -> None:
 def test_a_service_account_gets_the_scopes_it_asks_for(google: GoogleClient) -> None:
     claims = {"iss": "robot@example.iam", "scope": "https://www.googleapis.com/auth/datamanager"}
     middle = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
-    answer = google.token(
-        grant_type="urn:ietf:params:oauth:grant-type:jwt-bearer", assertion=f"e30.{middle}.x"
-    )
+    answer = google.token(grant_type="urn:ietf:params:oauth:grant-type:jwt-bearer", assertion=f"e30.{middle}.x")
     assert answer.json()["scope"] == claims["scope"]
 
 
@@ -247,9 +245,7 @@ def test_validate_only_checks_and_stores_nothing(google: GoogleClient) -> None:
 def test_the_same_transaction_again_adjusts_and_never_counts_twice(google: GoogleClient) -> None:
     google.ingest(google.event(), encoding="HEX")
     google.ingest(google.event())
-    changed = google.event(
-        conversionValue=7, currency="KZT", adIdentifiers={"gclid": "other"}, userData=PEOPLE
-    )
+    changed = google.event(conversionValue=7, currency="KZT", adIdentifiers={"gclid": "other"}, userData=PEOPLE)
     google.ingest(changed, encoding="HEX")
     book = google.book()
     assert (book["conversions"], book["rows"], book["value"]) == (1, 3, {"KZT": "7"})
@@ -385,9 +381,7 @@ def test_quotas_tell_minute_from_day_and_reading_from_writing(google: GoogleClie
 def test_a_field_warning_never_blocks(google: GoogleClient) -> None:
     cart = {"items": [{"merchantProductId": "a", "quantity": "3", "unitPrice": 2.5}]}
     answer = google.ingest(google.event(adIdentifiers={"gbraid": "b"}, cartData=cart))
-    assert answer.json()["fieldWarnings"][0]["reason"].endswith(
-        "CART_DATA_NOT_SUPPORTED_WITH_GBRAID_OR_WBRAID"
-    )
+    assert answer.json()["fieldWarnings"][0]["reason"].endswith("CART_DATA_NOT_SUPPORTED_WITH_GBRAID_OR_WBRAID")
     assert google.book()["conversions"] == 1
 
 

@@ -154,9 +154,7 @@ def test_lists_show_the_pixels_and_goals_and_clamp_the_limit(vk: VkClient) -> No
     assert [one["counter_id"] for one in counters["items"]] == [1234567, 7654321]
     goals = vk.get("/api/v2/goals.json?limit=500", token)
     assert (goals.json()["limit"], goals.json()["count"]) == (50, 6)
-    assert {"goal": "crm_sale", "counter_id": 1234567, "condition": "jse"}.items() <= goals.json()["items"][
-        1
-    ].items()
+    assert {"goal": "crm_sale", "counter_id": 1234567, "condition": "jse"}.items() <= goals.json()["items"][1].items()
     assert "X-RateLimit-RPS-Remaining" in goals.headers
 
 

@@ -39,13 +39,9 @@ def serve(*, port: int = 0, config: SandboxConfig | None = None, quiet: bool = F
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="convsync.sandbox", description=__doc__)
     parser.add_argument("--port", type=int, default=8765, help="0 = any free port")
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="JSON: what differs from the default world"
-    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="JSON: what differs from the default world")
     parser.add_argument("--seed", type=int, help="for everything that is left to chance")
-    parser.add_argument(
-        "--processing-seconds", type=float, metavar="S", help="until Google's verdicts appear"
-    )
+    parser.add_argument("--processing-seconds", type=float, metavar="S", help="until Google's verdicts appear")
     parser.add_argument("--quiet", action="store_true", help="only the one line on stdout")
     asked = parser.parse_args(argv)
     try:

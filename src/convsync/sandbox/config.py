@@ -38,9 +38,7 @@ class GoogleConfig:
         default_factory=_google_customers, metadata={"item": ConversionAction, "depth": 2}
     )
     """Who owns which conversion action: customer → action id → action."""
-    managers: dict[str, list[str]] = field(
-        default_factory=lambda: {"5550001111": ["1234567890", "9876543210"]}
-    )
+    managers: dict[str, list[str]] = field(default_factory=lambda: {"5550001111": ["1234567890", "9876543210"]})
     """Manager account → the customers below it; the values that `loginAccount` may have."""
     login_account_required: bool = False
     """True: the credential's user sits on the manager, so a request without loginAccount is 403."""
@@ -212,9 +210,7 @@ def _pixel_goals() -> dict[str, PixelGoal]:
 @dataclass
 class Pixel:
     name: str = "Site"
-    goals: dict[str, PixelGoal] = field(
-        default_factory=_pixel_goals, metadata={"item": PixelGoal, "depth": 1}
-    )
+    goals: dict[str, PixelGoal] = field(default_factory=_pixel_goals, metadata={"item": PixelGoal, "depth": 1})
 
 
 @dataclass

@@ -285,9 +285,7 @@ class Google:
         if owner != account:
             # DOC dm/…/offline/upgrade: the account must own the action; a parent or child is refused.
             said = "The operating account does not own the conversion action."
-            raise Refusal(
-                self._refused([(f"{at}.operating_account.account_id", "INVALID_DESTINATION", said)])
-            )
+            raise Refusal(self._refused([(f"{at}.operating_account.account_id", "INVALID_DESTINATION", said)]))
         found = self._config.customers[owner][action]
         if found.type != "UPLOAD_CLICKS":
             said = "The conversion action must be of type UPLOAD_CLICKS."

@@ -191,9 +191,7 @@ def _traffic(books: Mapping[str, Any], requests: list[dict[str, Any]]) -> Html:
         for entry in reversed(requests[-_RECENT:])
     ]
     unmatched = books["unmatched_requests"]
-    said = (
-        tag("p", f"{unmatched} to addresses that no platform has.", class_="bad") if unmatched else Html("")
-    )
+    said = tag("p", f"{unmatched} to addresses that no platform has.", class_="bad") if unmatched else Html("")
     shown = (_table("By operation", by_operation), _table(f"The last {len(recent)}", recent))
     return tag("section", tag("h2", "Requests"), said, *shown)
 
@@ -215,9 +213,7 @@ def _table(title: str, rows: list[dict[str, object]]) -> Html:
         return Html("")
     classes = {name: "n" if name in _NUMERIC else "" for name in rows[0]}
     head = tag("tr", *(tag("th", name.capitalize(), class_=kind) for name, kind in classes.items()))
-    lines = [
-        tag("tr", *(tag("td", row[name], class_=kind) for name, kind in classes.items())) for row in rows
-    ]
+    lines = [tag("tr", *(tag("td", row[name], class_=kind) for name, kind in classes.items())) for row in rows]
     table = tag("table", tag("thead", head), tag("tbody", *lines))
     return Html(tag("h3", title) + table) if title else table
 

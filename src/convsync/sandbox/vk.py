@@ -86,9 +86,7 @@ class Vk:
         return [
             *route("vk.tracker", "GET POST", "/tracker", self._tracker),
             *route("vk.token", "POST", "/api/v2/oauth2/token.json", self._limited(self._token)),
-            *route(
-                "vk.token_delete", "POST", "/api/v2/oauth2/token/delete.json", self._limited(self._delete)
-            ),
+            *route("vk.token_delete", "POST", "/api/v2/oauth2/token/delete.json", self._limited(self._delete)),
             *route("vk.counters", "GET", "/api/v2/remarketing/counters.json", self._limited(self._counters)),
             *route("vk.goals", "GET", "/api/v2/goals.json", self._limited(self._goals)),
         ]
@@ -318,10 +316,7 @@ class Vk:
     def _counters(self, request: Request, names: dict[str, str]) -> Response:
         self._authorise(request)
         pixels = enumerate(self._config.pixels.items(), 501)
-        items = [
-            {"id": i, "counter_id": int(p), "name": pixel.name, "status": "active"}
-            for i, (p, pixel) in pixels
-        ]
+        items = [{"id": i, "counter_id": int(p), "name": pixel.name, "status": "active"} for i, (p, pixel) in pixels]
         return self._page(request, items)
 
     def _goals(self, request: Request, names: dict[str, str]) -> Response:

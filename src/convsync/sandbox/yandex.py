@@ -235,9 +235,7 @@ class Yandex:
         book.uploadings.append(made)
         return made
 
-    def _apply(
-        self, counter: Counter, book: CounterBook, rows: list[Row], mode: str, upload: str, now: float
-    ) -> None:
+    def _apply(self, counter: Counter, book: CounterBook, rows: list[Row], mode: str, upload: str, now: float) -> None:
         book.rows += len(rows)
         book.first_upload = now if book.first_upload is None else book.first_upload
         for row in self._in_random_order(book, rows):
@@ -352,9 +350,7 @@ def _goal(goal: Goal) -> dict[str, Any]:
 
 
 def _instant(given: str) -> datetime:
-    moment = datetime.fromisoformat(
-        given.replace(" ", "+") if given.count(" ") == 1 and "T" in given else given
-    )
+    moment = datetime.fromisoformat(given.replace(" ", "+") if given.count(" ") == 1 and "T" in given else given)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -1,0 +1,66 @@
+"""A zero-latency stand-in for the Data Manager API: reads a request, counts its events, answers at once. Loopback only."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+
+TOKEN = b'{"access_token":"t","expires_in":3599,"token_type":"Bearer","scope":"https://www.googleapis.com/auth/datamanager"}'
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.events = 0
+        self.requests = 0
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self.listener.getsockname()[1]
+
+    def serve(self) -> None:
+        while True:
+            connection, _ = self.listener.accept()
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self.talk, args=(connection,), daemon=True).start()
+
+    def talk(self, connection: socket.socket) -> None:
+        buffer = b""
+        while True:
+            while b"\r\n\r\n" not in buffer:
+                piece = connection.recv(65536)
+                if not piece:
+                    return
+                buffer += piece
+            head, _, buffer = buffer.partition(b"\r\n\r\n")
+            length = next(
+                (
+                    int(line.split(b":")[1])
+                    for line in head.split(b"\r\n")
+                    if line.lower().startswith(b"content-length:")
+                ),
+                0,
+            )
+            body = bytearray(buffer)
+            while len(body) < length:
+                body += connection.recv(1 << 20)
+            buffer = b""
+            connection.sendall(self.answer(head.split(b" ")[1], bytes(body)))
+
+    def answer(self, path: bytes, body: bytes) -> bytes:
+        if path == b"/count":
+            text = b"%d %d" % (self.requests, self.events)
+        elif path == b"/token":
+            text = TOKEN
+        else:
+            self.requests += 1
+            self.events += body.count(b'"transactionId"')
+            text = b'{"requestId":"r%d"}' % self.requests
+        return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(text) + text
+
+
+if __name__ == "__main__":
+    sink = Sink()
+    print(sink.port, flush=True)
+    try:
+        sink.serve()
+    except KeyboardInterrupt:
+        sys.exit(0)
