@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from worlds import StandingClock, World
 
 from convsync.sandbox import Sandbox, SandboxConfig
+from worlds import StandingClock, World
 
 
 @pytest.fixture

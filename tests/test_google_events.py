@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convsync.config.action import GoogleTarget
 from convsync.destinations.google import DataManager, events
 from convsync.model import Action, Conversion, Person, Skip, SkipReason, key_of
 
@@ -86,6 +88,38 @@ def test_the_same_action_gives_the_same_bytes_in_every_process() -> None:
     first, second = convert(IVAN, 5, currency="EUR"), convert(IVAN, 5, currency="EUR")
     assert first == second
     assert event()["transactionId"] == "cs-" + key_of("shop", "deal-1", "sale", "google", "2222222222").hex()
+
+
+def test_a_conversion_carries_the_key_that_its_transaction_id_shows() -> None:
+    made = convert(IVAN, 5, currency="EUR")
+    assert isinstance(made, Conversion)
+    assert type(made) is Conversion
+    assert made.key == key_of("shop", "deal-1", "sale", "google", "2222222222")
+    assert event()["transactionId"] == f"cs-{made.key.hex()}"
+
+
+def test_the_goal_of_a_conversion_is_that_of_its_target() -> None:
+    target = GoogleTarget(conversion_action="77")
+    made = convert(target=target)
+    assert isinstance(made, Conversion)
+    assert made.goal == target.goal_key
+
+
+@given(
+    st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-3.5)), ZoneInfo("Asia/Kolkata")]))
+    | st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.replace(microsecond=0))
+)
+def test_a_time_is_written_as_isoformat_writes_it(moment: datetime) -> None:
+    assert event(occurred_at=moment)["eventTimestamp"] == moment.isoformat()
+
+
+def test_one_address_and_one_number_are_written_as_several_are() -> None:
+    """Most people have one of each, which is written without a list."""
+    emails, phones = ("i.van@gmail.com", "b@example.com"), ("+79161234567", "+79161234568")
+    several = event(Person(emails, phones))["userData"]["userIdentifiers"]
+    for first, last in ((None, None), ("иван", None), ("иван", "петров")):
+        one = Person(emails[:1], phones[:1], first, last)
+        assert event(one)["userData"] == {"userIdentifiers": [several[0], several[2]]}
 
 
 def test_a_transaction_id_never_looks_like_a_number() -> None:

@@ -8,13 +8,13 @@ import stat
 from pathlib import Path
 
 import pytest
-from worlds import World
 
 from convsync.errors import ConfigError, LedgerBusy, LedgerError
 from convsync.ledger import Ledger, Lock
 from convsync.ledger.store import wal_reset_bug
 from convsync.ledger.verify import verify
 from convsync.model import key_of
+from worlds import World
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:

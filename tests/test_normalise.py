@@ -68,6 +68,20 @@ def test_an_address_that_was_taken_is_taken_again_unchanged(text: str) -> None:
         assert address.count("@") == 1
 
 
+_address_parts = st.text(alphabet="abz09.-_+'@A,; я", max_size=70)
+
+
+@settings(max_examples=500)
+@given(
+    st.text(max_size=30) | st.builds("{}@{}.{}".format, _address_parts, _address_parts, st.sampled_from(["ru", "рф"]))
+)
+@example("a" * 60 + "@" + ".".join(["b" * 63] * 3) + ".ru")
+@example("a@b.ru\n")
+def test_a_clean_address_is_read_as_carefully_as_one_in_blanks(text: str) -> None:
+    """A blank beside it takes the quick path away."""
+    assert emails(text) == emails(f" {text}")
+
+
 # --- phone ------------------------------------------------------------------------------------------------------------
 
 
@@ -152,6 +166,15 @@ def test_wherever_the_fast_path_answers_the_library_says_the_same(text: str, reg
 
 
 @settings(max_examples=500, deadline=None)
+@given(st.text("0123456789", min_size=9, max_size=11), st.sampled_from(["+79", "+77", "+7", "+", "79", "8"]),
+       st.sampled_from(["RU", "KZ", "US", None]))  # fmt: skip
+@example("161234567", "+79", "US")
+@example("011234567", "+77", "KZ")
+def test_a_number_without_punctuation_is_read_as_one_with_it(digits: str, prefix: str, region: str | None) -> None:
+    assert quick_phone(prefix + digits, region) == quick_phone(f"{prefix} ({digits[:2]}) {digits[2:]}", region)
+
+
+@settings(max_examples=500, deadline=None)
 @given(_written_phones(), st.sampled_from(["RU", "KZ", "US", None]))
 def test_no_number_that_the_library_finds_is_lost(text: str, region: str | None) -> None:
     expected = library_phone(text, region)
@@ -181,7 +204,10 @@ def test_a_person_is_the_contacts_of_an_action() -> None:
     action = Action(
         "shop", "1", "lead", datetime(2026, 3, 1, tzinfo=UTC), email="A@b.ru", phone="89161234567", first_name="Иван"
     )
-    assert person(action, "RU") == Person(("a@b.ru",), ("+79161234567",), "иван", None)
+    found = person(action, "RU")
+    assert found == Person(("a@b.ru",), ("+79161234567",), "иван", None)
+    assert type(found) is Person
+    assert person(action._replace(first_name="", last_name=" - "), "RU")[2:] == (None, None)
 
 
 # --- money ------------------------------------------------------------------------------------------------------------

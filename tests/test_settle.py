@@ -6,11 +6,12 @@ import threading
 from datetime import timedelta
 
 import pytest
-from worlds import World
 
 from convsync.errors import Exit, LedgerBusy
-from convsync.ledger import Patience
+from convsync.ledger import Filter, Patience
 from convsync.net import Wire
+from convsync.uploads import Uploads
+from worlds import World
 
 
 def test_every_fate_that_google_tells_later_finds_its_row(world: World) -> None:
@@ -32,6 +33,7 @@ def test_every_fate_that_google_tells_later_finds_its_row(world: World) -> None:
     assert settled.exit_code == Exit.ATTENTION
     refused = next(row for row in world.rows("google") if row["external_id"] == "INVALID_GCLID")
     assert "INVALID_GCLID" in refused["reason"]
+    assert [row["key"] for row in world.ledger.audit.deliveries(Filter(reason="invalid_gclid"))] == [refused["key"]]
 
 
 def test_a_click_that_is_too_recent_is_sent_again_after_six_hours(world: World) -> None:
@@ -126,10 +128,10 @@ def test_a_request_is_not_begun_when_the_lease_could_end_before_the_answer(world
     world.given(world.action("1"))
     engine = world.engine()
     engine._begin("sync")
-    engine.channels[0].lease.until = 0.0
-    engine._renew = lambda channel: None  # type: ignore[method-assign]  # as if it ran out right after being renewed
-    engine._read(None)
-    engine._upload()
+    engine.uploads.channels[0].lease.until = 0.0
+    engine.uploads._renew = lambda channel: None  # type: ignore[method-assign]  # as if it ran out right after being renewed
+    engine._read()
+    engine.uploads.upload()
     engine._end()
     assert world.hits() == {}
     assert world.states("vk") == {"1": "pending"}
@@ -152,21 +154,21 @@ def test_a_run_whose_lease_was_taken_over_records_nothing_more(world: World, mon
 
     taken, go_on = threading.Event(), threading.Event()
     monkeypatch.setattr(Wire, "exchange", overtaken)
-    monkeypatch.setattr(sleeper, "_collect", lambda: _take_over(world, sleeper, taken, go_on))
+    collect = Uploads._collect
+    monkeypatch.setattr(Uploads, "_collect", lambda self: (_take_over(world, taken, go_on), collect(self)))
     with pytest.raises(LedgerBusy):
         sleeper.sync()
-    monkeypatch.setattr(Wire, "exchange", exchange)
+    monkeypatch.undo()
     world.sync()
     assert {one["count"] for one in world.conversions().values()} == {1}
     assert world.states("google") == {"1": "accepted"}
 
 
-def _take_over(world: World, sleeper: object, taken: threading.Event, go_on: threading.Event) -> None:
+def _take_over(world: World, taken: threading.Event, go_on: threading.Event) -> None:
     if taken.is_set() and not go_on.is_set():
         now = int(world.clock.now().timestamp() * 1000)
         world.ledger.claim.lease(1, "another", now=now)
         go_on.set()
-    type(sleeper)._collect(sleeper)  # type: ignore[attr-defined]
 
 
 def test_an_action_dated_slightly_ahead_waits_and_one_far_ahead_is_skipped(world: World) -> None:
@@ -189,8 +191,8 @@ def test_a_dead_run_leaves_doubt_not_certainty(world: World) -> None:
     world.given(world.action("1"))
     engine = world.engine()
     engine._begin("sync")
-    engine._read(None)
-    engine._claim(engine.channels[0])
+    engine._read()
+    engine.uploads._claim(engine.uploads.channels[0])
     world.restart()
     summary = world.sync()
     assert world.states("vk") == {"1": "unknown"}

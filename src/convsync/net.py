@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from convsync import __version__
-from convsync.errors import NotSent, Unclear
+from convsync.errors import NotSent, Unclear, WireError
 
 if TYPE_CHECKING:
     import requests
@@ -215,7 +215,7 @@ class Wire:
         _attempt.begin(self.timeout, self._gate)
         try:
             request = session.prepare_request(requests.Request(method, url, headers=dict(headers), data=body))
-        except (ValueError, requests.RequestException):
+        except Exception:  # noqa: BLE001 - no byte has left yet, whatever is wrong with it
             raise NotSent("bad_request") from None
         try:
             with session.send(
@@ -229,6 +229,11 @@ class Wire:
                 return Reply(response.status_code, response.headers, _bounded(response.iter_content(65536)))
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as fault:
             raise _word_for(fault, started=_attempt.started) from None
+        except WireError:
+            raise
+        except Exception as fault:  # noqa: BLE001 - whoever is at fault, only this counts: may a byte have left?
+            word = type(fault).__name__
+            raise (NotSent(word) if _attempt.started is False else Unclear(word)) from None
         finally:
             if not self._keep_alive:
                 for adapter in session.adapters.values():

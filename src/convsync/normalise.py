@@ -15,6 +15,8 @@ _SEVERAL = re.compile(r"[,;/\n]")
 _EMAIL = re.compile(
     r"[a-z0-9.!#$%&'*+=?^_`{|}~-]+@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?:[a-z]{2,63}|xn--[a-z0-9-]{1,59})"
 ).fullmatch
+# What most addresses look like: some of what _EMAIL takes, so neither blanks, separators nor capitals to fold.
+_CLEAN_EMAIL = re.compile(r"[a-z0-9._+-]{1,64}+@(?:[a-z0-9]{1,63}+\.)+[a-z]{2,63}").fullmatch
 _IN_BRACKETS = re.compile(r"[^<>]*<([^<>]+)>").fullmatch
 _LONGEST_EMAIL = 254
 
@@ -26,6 +28,8 @@ def emails(text: str | None) -> tuple[str, ...]:
     """
     if not text:
         return ()
+    if _CLEAN_EMAIL(text) and len(text) <= _LONGEST_EMAIL:
+        return (text,)
     if "," not in text and ";" not in text and "/" not in text and "\n" not in text:
         one = _email(text)
         return (one,) if one else ()
@@ -86,6 +90,8 @@ def phones(text: str | None, region: str | None) -> tuple[str, ...]:
 
 def quick_phone(text: str, region: str | None) -> str | None:
     """The number, if the text is one of the ordinary forms of a Russian or Kazakh mobile number."""
+    if _INTERNATIONAL(text):  # +7 and nothing to take out: every region reads it so
+        return text
     match = _FAST.get(region or "", _INTERNATIONAL)(text.translate(_PUNCTUATION))
     return "+7" + match[1] if match else None
 
@@ -132,7 +138,9 @@ def name(text: str | None) -> str | None:
 
 def person(action: Action, region: str | None) -> Person:
     """The contacts of an action in canonical form."""
-    return Person(emails(action.email), phones(action.phone, region), name(action.first_name), name(action.last_name))
+    email, phone, first, last = action.email, action.phone, action.first_name, action.last_name
+    contacts = (emails(email), phones(phone, region), name(first) if first else None, name(last) if last else None)
+    return tuple.__new__(Person, contacts)  # as Person(...), without the call of its constructor in Python
 
 
 # --- money ------------------------------------------------------------------------------------------------------------

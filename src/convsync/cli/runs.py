@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -228,6 +229,10 @@ def _run(
     from convsync.cli.show import Bar
     from convsync.sync import Engine
 
+    gc.freeze()
+    gc.set_threshold(
+        50_000, 20, 20
+    )  # a run makes millions of tuples and no cycles: looking for them costs a tenth of it
     made = assemble.destinations(config, names)
     mapper, sources = assemble.mapper(config, made), assemble.sources(config, read_from)
     bar = Bar(talk)

@@ -184,6 +184,8 @@ class Config(StrictModel):
                 advice = f"Add a line `{name} = {{ … }}` to an [actions.*] section, or say enabled = false."
                 yield Finding("warning", "unused_destination", f"destinations.{name}", "no action names it.", advice)
         for name, action in self.actions.items():
+            if action.kind == "micro" and not action.targets:
+                continue  # counted in reports and sent nowhere is what micro-conversions are for
             if not any(self.destinations[target].enabled for target in action.targets):
                 message = "no enabled destination takes it: it is counted in reports and sent nowhere."
                 yield Finding(

@@ -142,6 +142,13 @@ class YandexSettings(CommonDestination):
     in_flight: Annotated[int, Field(ge=1, le=64)] = 3
     batch_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
 
+    @field_validator("contact_hash")
+    @classmethod
+    def _hashed(cls, value: str) -> str:
+        if value == "none":
+            raise ValueError(f'"none" {NOT_YET} Write "md5": the ledger never holds a contact in clear.')
+        return value
+
     @classmethod
     def needs(cls, get: Callable[[str], Any], *, reading: bool) -> tuple[str, ...]:
         return ("token",)

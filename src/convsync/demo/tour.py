@@ -69,7 +69,6 @@ class Tour:
         from datetime import UTC, datetime
 
         self.made = world.build(self.folder, datetime.now(UTC), box.url)
-        self.made.config.chmod(0o600)
         rows = self.made.rows
         self._tell(
             f"A made-up shop ({rows['shop']} actions in SQLite) and a clinic ({rows['clinic']} rows in CSV exports, with the"

@@ -183,6 +183,7 @@ def build(folder: str | Path, now: datetime, sandbox_url: str, *, seed: int = 1)
     shop.write(folder / STORE, sold)
     clinic.write(folder / EXPORTS, treated)
     (folder / COSTS).write_bytes(_costs(paid).encode())
+    (folder / CONFIG).touch(mode=0o600)
     (folder / CONFIG).write_bytes(_configuration(sandbox_url).encode())
     return _counted(folder, now, sold, treated, paid)
 

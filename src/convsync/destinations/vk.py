@@ -97,13 +97,13 @@ class Pixel:
                 f"actions.{action.action}: {target.goal!r} cannot be a goal of a VK pixel.",
                 "It is 1 to 64 Latin letters, digits, _ or -.",
             )
-        if action.status != "active":
-            return Skip(self.name, SkipReason.CANNOT_ADJUST, "VK cannot take a goal back")
         if value is not None and value < 0:
             return Skip(self.name, SkipReason.NEGATIVE_VALUE)
         found = self._identified(action)
         if isinstance(found, Skip):
             return found
+        if action.status != "active":
+            return Skip(self.name, SkipReason.CANNOT_ADJUST, "VK cannot take a goal back")
         amount = None if value is None or not self._send_value else _whole(value, action.currency)
         call = {"goal": target.goal, "value": amount, found.kind: found.text}
         payload = orjson.dumps({name: part for name, part in call.items() if part is not None})

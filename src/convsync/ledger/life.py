@@ -103,8 +103,7 @@ def _events(store: Store, row: dict[str, Any]) -> Iterator[tuple[int, str]]:
     moves = "SELECT e.seq, e.at, e.body FROM event_delivery x JOIN event e ON e.seq = x.seq WHERE x.delivery_id = ?"
     for event in store.rows(moves, (number,)):
         said = orjson.loads(event["body"])
-        who = "a person said" if said.get("person") else "moved"
-        yield event["seq"], f"{iso(event['at'])}  {who}: {said['to']} ({said['reason']})."
+        yield event["seq"], f"{iso(event['at'])}  it became {said['to']}: {said['reason']}."
 
 
 def _batch_sentence(event: dict[str, Any], batch: dict[str, Any], position: int) -> str:

@@ -64,7 +64,6 @@ class Taken:
     read: int = 0
     new: int = 0
     revised: int = 0
-    planned: Counter[str] = field(default_factory=Counter)
     superseded: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
 
@@ -72,7 +71,6 @@ class Taken:
         self.read += other.read
         self.new += other.new
         self.revised += other.revised
-        self.planned.update(other.planned)
         self.superseded.update(other.superseded)
         self.skipped.update(other.skipped)
 
@@ -197,9 +195,9 @@ class _PageWriter:
             if remembered.id > base:
                 self._flush()  # the same action twice in one page: the first must be in the tables to be compared with
                 sent.update(self._sent([remembered.id]))
-            known[identity] = self._take_known(remembered, one, sent)
+            known[identity] = self._take_known(remembered, one, sent[remembered.id])
 
-    def _take_known(self, known: Known, one: Mapped, sent: dict[tuple[int, int, str], Sent]) -> Known:
+    def _take_known(self, known: Known, one: Mapped, sent: dict[tuple[int, str], Sent]) -> Known:
         facts = _facts(one)
         updated_at = _ms(one.action.updated_at)
         if known.updated_at is not None and updated_at is not None and updated_at < known.updated_at:
@@ -228,19 +226,20 @@ class _PageWriter:
                 found[source, external_id, action] = Known(number, updated_at, tuple(facts))
         return found
 
-    def _sent(self, action_ids: Sequence[int]) -> dict[tuple[int, int, str], Sent]:
-        """The newest revision of every key of these actions."""
+    def _sent(self, action_ids: Sequence[int]) -> dict[int, dict[tuple[int, str], Sent]]:
+        """By action: the newest revision of each of its keys, by destination and goal."""
         query = (
             "SELECT action_id, destination_id, goal, id, revision, state, attempts, reached, value, currency, status"
             f" FROM delivery WHERE action_id IN ({_marks(len(action_ids))}) ORDER BY action_id, destination_id, goal, revision"
         )
-        found: dict[tuple[int, int, str], Sent] = {}
+        found: dict[int, dict[tuple[int, str], Sent]] = {one: {} for one in action_ids}
         for action_id, destination_id, goal, number, revision, state, attempts, had, *told in self.conn.execute(
             query, tuple(action_ids)
         ):
-            before = found.get((action_id, destination_id, goal))
+            mine = found[action_id]
+            before = mine.get((destination_id, goal))
             reached = (before is not None and before.reached) or bool(had) or state == State.IN_FLIGHT
-            found[action_id, destination_id, goal] = Sent(number, revision, state, attempts, tuple(told), reached)
+            mine[destination_id, goal] = Sent(number, revision, state, attempts, tuple(told), reached)
         return found
 
     # -- deliveries
@@ -249,6 +248,8 @@ class _PageWriter:
         for result in one.results:
             if isinstance(result, Skip):
                 self._skip(action_id, _unsent(result))
+            elif result.lane is None and result.status == "active":
+                self._add(action_id, one, result)
             else:
                 self._plan_first(action_id, one, result)
 
@@ -261,10 +262,10 @@ class _PageWriter:
             return
         self._insert(action_id, one, conversion, revision=1, after=None)
 
-    def _plan_known(self, action_id: int, one: Mapped, new: Conversion, sent: dict[tuple[int, int, str], Sent]) -> bool:
+    def _plan_known(self, action_id: int, one: Mapped, new: Conversion, sent: dict[tuple[int, str], Sent]) -> bool:
         """A key seen before, or a destination new to a known action. True when something is to be told."""
         traits = self.traits[new.destination]
-        slot = (action_id, traits.id, new.goal)
+        slot = (traits.id, new.goal)
         last = sent.get(slot)
         if last is None:
             self._plan_first(action_id, one, new)
@@ -304,31 +305,43 @@ class _PageWriter:
         state: State = State.PENDING,
         reason: str = "",
     ) -> int | None:
-        action, traits = one.action, self.traits[conversion.destination]
         number, payload = self.next_id, conversion.payload
         lanes = self.lanes.get(conversion.destination)
         if lanes is not None and conversion.lane is not None and state is State.PENDING:
-            place = lanes.place(conversion.lane, number, _ms(action.occurred_at) or 0, payload, same_key_as=after)
+            place = lanes.place(conversion.lane, number, _ms(one.action.occurred_at) or 0, payload, same_key_as=after)
             if place is None:
                 self._skip(action_id, Skip(conversion.destination, SkipReason.STALE))
                 return None
             after, payload = place
-        key = conversion.key or key_of(
-            action.source, action.external_id, action.action, conversion.destination, conversion.goal
-        )
-        self.next_id += 1
-        self.deliveries += (
-            (number, action_id, traits.id, conversion.goal, revision, key, conversion.lane, after, state.value, reason,
-             one.due_at, conversion.status, conversion.value, conversion.currency, self.now, self.now)
-        )  # fmt: skip
+        if payload is not conversion.payload:
+            conversion = conversion._replace(payload=payload)
+        self._add(action_id, one, conversion, revision, after, state.value, reason)
         if state is not State.PENDING:
             self.born.append((number, state.value, reason))
             self.taken.superseded[conversion.destination] += state is State.SUPERSEDED
-        self.payloads += (number, payload)
-        if action_id <= self.base:
-            self.unskip.append((action_id, traits.id))
-        self.taken.planned[conversion.destination] += 1
         return number
+
+    def _add(
+        self,
+        action_id: int,
+        one: Mapped,
+        new: Conversion,
+        revision: int = 1,
+        after: int | None = None,
+        state: str = "pending",
+        reason: str = "",
+    ) -> None:
+        """One row more to be written at the end of the page."""
+        action, number, now, destination_id = one.action, self.next_id, self.now, self.traits[new.destination].id
+        key = new.key or key_of(action.source, action.external_id, action.action, new.destination, new.goal)
+        self.next_id = number + 1
+        self.deliveries += (
+            number, action_id, destination_id, new.goal, revision, key, new.lane, after, state, reason, one.due_at,
+            new.status, new.value, new.currency, now, now,
+        )  # fmt: skip
+        self.payloads += (number, new.payload)
+        if action_id <= self.base:
+            self.unskip.append((action_id, destination_id))
 
     def _refresh(self, delivery_id: int, payload: bytes) -> None:
         """An unsent delivery takes on what the source has learnt since (a click id, a corrected phone)."""
@@ -336,10 +349,10 @@ class _PageWriter:
             "UPDATE payload SET body = ? WHERE delivery_id = ? AND body <> ?", (payload, delivery_id, payload)
         )
 
-    def _skip_known(self, action_id: int, skip: Skip, sent: dict[tuple[int, int, str], Sent]) -> bool:
+    def _skip_known(self, action_id: int, skip: Skip, sent: dict[tuple[int, str], Sent]) -> bool:
         """A known action that would not be sent today. What waits unsent is stopped; what was sent stays as it is."""
         destination_id = self._destination(skip.destination)
-        mine = [last for (action, where, _), last in sent.items() if action == action_id and where == destination_id]
+        mine = [last for (where, _), last in sent.items() if where == destination_id]
         if not mine:
             self._skip(action_id, _unsent(skip))
             return False

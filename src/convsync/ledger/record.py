@@ -170,11 +170,12 @@ class Recorder:
     def standing(self, destination_id: int) -> Counter[str]:
         """How many deliveries are in flight, unknown or held, from whatever run."""
         found = self.store.conn.execute(
-            "SELECT state, count(*) FROM delivery WHERE destination_id = ? AND (state = 'unknown' OR state = 'held'"
-            " OR state = 'in_flight') GROUP BY state",
-            (destination_id,),
+            "SELECT state, count(*) FROM delivery WHERE destination_id = ? AND state = 'unknown'"
+            " UNION ALL SELECT state, count(*) FROM delivery WHERE destination_id = ? AND state = 'held'"
+            " UNION ALL SELECT 'in_flight', sum(n) FROM batch WHERE destination_id = ? AND state = 'in_flight'",
+            (destination_id,) * 3,
         )
-        return Counter(dict(found.fetchall()))
+        return Counter({state: n for state, n in found if n})
 
     def resolve(self, ids: Sequence[int], to: State, reason: str, *, now: int, run_id: str | None) -> list[int]:
         """A person's word about deliveries that wait for one. Returns the ids that were moved."""
@@ -226,7 +227,9 @@ class _Move:
             if exclude:
                 ids = orjson.loads(self.items)
                 rest = orjson.dumps([one for at, one in enumerate(ids) if at not in exclude]).decode()
-            counts[_word(default)] += self._move(rest, default)
+            # what is plainly accepted needs no reason in every row: the event keeps what was said
+            plain = default.verdict in (Verdict.ACCEPTED, Verdict.CONFIRMED)
+            counts[_word(default)] += self._move(rest, default._replace(reason="") if plain else default)
         return +counts
 
     def _move(self, ids: str, outcome: Outcome) -> int:

@@ -66,7 +66,7 @@ CREATE TABLE delivery (
 CREATE UNIQUE INDEX delivery_identity ON delivery (action_id, destination_id, goal, revision);
 CREATE INDEX delivery_due ON delivery (destination_id, not_before, id) WHERE state = 'pending';
 CREATE INDEX delivery_attention ON delivery (destination_id, state)
-    WHERE state = 'unknown' OR state = 'held' OR state = 'refused' OR state = 'in_flight';
+    WHERE state = 'unknown' OR state = 'held' OR state = 'refused';
 CREATE INDEX delivery_lane ON delivery (destination_id, lane) WHERE lane IS NOT NULL;
 
 CREATE TABLE payload (delivery_id INTEGER PRIMARY KEY REFERENCES delivery(id), body BLOB NOT NULL) STRICT;

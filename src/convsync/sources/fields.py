@@ -5,12 +5,24 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import time, tzinfo
+from itertools import repeat
 from typing import Any, NamedTuple, TypedDict
 
 from convsync.errors import SourceError
 from convsync.model import Action, BadRow
 from convsync.normalise import is_currency
 from convsync.sources import values
+from convsync.sources.columns import (
+    Column,
+    Convert,
+    amounts,
+    each,
+    local_times,
+    own_ids,
+    platform_ids,
+    texts,
+    words,
+)
 from convsync.sources.values import Unreadable
 
 PLACE = {name: place for place, name in enumerate(Action._fields)}
@@ -24,8 +36,7 @@ TIMES = frozenset(("occurred_at", "updated_at", "created_at"))
 REQUIRED = ("external_id", "action", "occurred_at")
 
 _VALUE, _CURRENCY, _EXTERNAL_ID = PLACE["value"], PLACE["currency"], PLACE["external_id"]
-
-Convert = Callable[[Any], Any]
+_REQUIRED = tuple(PLACE[field] for field in REQUIRED)
 
 
 class FieldOptions(TypedDict, total=False):
@@ -125,13 +136,12 @@ class FieldMap:
     def compile(self, layout: Layout, columns: Sequence[str]) -> Rows:
         """A reader of rows whose cells stand in the order of `columns`."""
         at = {column: place for place, column in reversed(list(enumerate(columns)))}
-        texts, others = [], []
+        plain: list[_Field] = []
+        others: list[_Field] = []
         for field, column in layout.fields.items():
-            convert = self._converter(field)
-            if convert is None:
-                texts.append((at[column], PLACE[field]))
-            else:
-                others.append((at[column], PLACE[field], convert))
+            convert, read = self._readers(field)
+            group = plain if convert is values.text else others
+            group.append(_Field(at[column], PLACE[field], convert, read))
         template: list[Any] = list(Action(self.source, None, None, None))  # type: ignore[arg-type]
         for field in ("action", "consent_ad_user_data", "consent_ad_personalization"):
             template[PLACE[field]] = self._options.get(field)
@@ -140,91 +150,126 @@ class FieldMap:
         if private.intersection(layout.ids):
             hidden |= {_EXTERNAL_ID}
         ids = tuple(at[column] for column in layout.ids)
-        return Rows(self.source, template, ids, texts, others, self._options.get("currency"), hidden)
+        return Rows(self.source, template, ids, [*plain, *others], self._options.get("currency"), hidden)
 
-    def _converter(self, field: str) -> Convert | None:
-        """None is plain text, which `Rows` reads without a call."""
-        options = self._options
+    def _readers(self, field: str) -> tuple[Convert, Column]:
+        """The careful reader of a cell of this field, and the quick one of a whole column."""
         if field in OWN_IDS:
-            return values.own_id
+            return values.own_id, own_ids
         if field in PLATFORM_IDS:
-            return values.platform_id
+            return values.platform_id, platform_ids
         if field in TIMES:
-            return values.time_reader(
-                options.get("timezone"), options.get("time_of_day"), options.get("occurred_format")
-            )
+            return self._time_readers()
+        if field == "value":
+            money = values.money_reader(decimal_comma=self._options.get("decimal_comma", False))
+            return money, amounts(money)
+        word = self._word_reader(field)
+        return (word, words(word)) if word is not None else (values.text, texts)
+
+    def _time_readers(self) -> tuple[Convert, Column]:
+        options = self._options
+        zone, pattern = options.get("timezone"), options.get("occurred_format")
+        moment = values.time_reader(zone, options.get("time_of_day"), pattern)
+        return moment, local_times(moment, zone) if pattern is None else each(moment)
+
+    def _word_reader(self, field: str) -> Convert | None:
         if field.startswith("consent_"):
             return values.consent
         if field == "status":
-            return values.status_reader(options.get("statuses") or {})
-        if field == "value":
-            return values.money_reader(decimal_comma=options.get("decimal_comma", False))
-        return values.currency if field == "currency" else None
+            return values.status_reader(self._options.get("statuses") or {})
+        if field == "currency":
+            return values.currency
+        return values.text if field == "action" else None
+
+
+class _Field(NamedTuple):
+    """Where a field stands in a row and in an action, and its two readers."""
+
+    at: int
+    place: int
+    convert: Convert
+    column: Column
 
 
 class Rows:
-    """Turns rows into actions: one list to fill per action, no dictionary, a call only where text is not enough."""
+    """Turns rows into actions, a page at a time and column by column: a row alone pays for each of its cells.
+
+    A row that this does not make an action of is read again by itself, carefully, to say what is wrong with it.
+    """
 
     def __init__(
         self,
         source: str,
         template: list[Any],
         ids: tuple[int, ...],
-        texts: list[tuple[int, int]],
-        others: list[tuple[int, int, Convert]],
+        fields: list[_Field],
         currency: str | None,
         hidden: frozenset[int],
     ) -> None:
         self.source = source
         self.ids = ids
         self.id_is_private = _EXTERNAL_ID in hidden
-        self._template, self._texts, self._others = template, texts, others
+        self._template, self._fields = template, fields
         self._currency, self._hidden = currency, hidden
-        self._id_of = _only_id(ids[0]) if len(ids) == 1 else _joined_id(ids)
 
     def read(
-        self, rows: Iterable[Sequence[Any]], where: Callable[[Sequence[Any]], str]
+        self, rows: Sequence[Sequence[Any]], where: Callable[[Sequence[Any]], str]
     ) -> tuple[list[Action], list[BadRow]]:
         """Actions, and the rows that could not become one; `where` is asked only about the latter."""
-        actions: list[Action] = []
-        bad: list[BadRow] = []
-        template, texts, others, id_of, currency = (
-            self._template,
-            self._texts,
-            self._others,
-            self._id_of,
-            self._currency,
-        )
-        new, place = tuple.__new__, 0
-        for row in rows:
-            cells = template.copy()
-            try:
-                place = 1
-                cells[1] = id_of(row)
-                for at, place in texts:
-                    cell = row[at]
-                    if type(cell) is str:
-                        cell = cell.strip()
-                        if cell:
-                            cells[place] = cell
-                    elif cell is not None:
-                        cells[place] = values.text(cell)
-                for at, place, convert in others:
-                    cell = row[at]
-                    if cell is not None:
-                        cell = convert(cell)
-                        if cell is not None:
-                            cells[place] = cell
-            except Unreadable as error:
-                bad.append(self._bad(place, error, where(row)))
-                continue
-            if cells[1] is None or cells[2] is None or cells[3] is None:
-                bad.append(self._missing(cells, where(row)))
-                continue
-            if currency is not None and cells[_CURRENCY] is None and cells[_VALUE] is not None:
-                cells[_CURRENCY] = currency
-            actions.append(new(Action, cells))
-        return actions, bad
+        if not rows:
+            return [], []
+        found, doubtful = self._columns(list(zip(*rows, strict=True)))
+        constant = [repeat(value) for value in self._template]
+        cells = zip(*(found.get(place, value) for place, value in enumerate(constant)), strict=False)
+        actions = list(map(tuple.__new__, repeat(Action), cells))
+        if not doubtful:
+            return actions, []
+        made = [self.one(row, where) if at in doubtful else actions[at] for at, row in enumerate(rows)]
+        return [one for one in made if isinstance(one, Action)], [one for one in made if isinstance(one, BadRow)]
+
+    def one(self, row: Sequence[Any], where: Callable[[Sequence[Any]], str]) -> Action | BadRow:
+        """One row, carefully, cell by cell: what it is, or the first thing that is wrong with it."""
+        cells, place = self._template.copy(), _EXTERNAL_ID
+        try:
+            cells[place] = self._id(row)
+            for at, place, convert, _ in self._fields:
+                cell = None if row[at] is None else convert(row[at])
+                cells[place] = cells[place] if cell is None else cell
+        except Unreadable as error:
+            return self._bad(place, error, where(row))
+        if None in (cells[place] for place in _REQUIRED):
+            return self._missing(cells, where(row))
+        if cells[_CURRENCY] is None and cells[_VALUE] is not None:
+            cells[_CURRENCY] = self._currency
+        return Action(*cells)
+
+    def _columns(self, cells: list[tuple[Any, ...]]) -> tuple[dict[int, list[Any]], set[int]]:
+        """What was read, by place in an action, and the rows with a cell that is unreadable or missing."""
+        doubtful: set[int] = set()
+        found = {_EXTERNAL_ID: self._id_column(cells, doubtful)}
+        for field in self._fields:
+            column = _readable(field.column, field.convert, cells[field.at], doubtful)
+            default = self._template[field.place]
+            found[field.place] = column if default is None else [default if c is None else c for c in column]
+        for place in _REQUIRED:
+            if place in found and not all(found[place]):  # a time or text that is not empty, so only None is false
+                doubtful.update(at for at, cell in enumerate(found[place]) if cell is None)
+        if self._currency is not None and _VALUE in found:
+            written = zip(found.get(_CURRENCY, repeat(None)), found[_VALUE], strict=False)
+            found[_CURRENCY] = [self._currency if c is None and v is not None else c for c, v in written]
+        return found, doubtful
+
+    def _id_column(self, cells: list[tuple[Any, ...]], doubtful: set[int]) -> list[Any]:
+        if len(self.ids) == 1:
+            return _readable(own_ids, values.own_id, cells[self.ids[0]], doubtful)
+        parts = list(zip(*(cells[at] for at in self.ids), strict=True))
+        return _readable(each(_joined_id), _joined_id, parts, doubtful)
+
+    def _id(self, row: Sequence[Any]) -> str | None:
+        if len(self.ids) > 1:
+            return _joined_id([row[at] for at in self.ids])
+        cell = row[self.ids[0]]
+        return None if cell is None else values.own_id(cell)
 
     def _bad(self, place: int, error: Unreadable, where: str) -> BadRow:
         field = Action._fields[place]
@@ -239,29 +284,29 @@ class Rows:
         return BadRow(self.source, where, field, "is missing", "An action needs an id, a name and a time.")
 
 
-def _only_id(at: int) -> Convert:
-    own_id = values.own_id
+def _readable(column: Column, convert: Convert, cells: Sequence[Any], doubtful: set[int]) -> list[Any]:
+    """A column, with None for each cell that cannot be read, whose row is then doubtful."""
+    try:
+        return column(cells)
+    except Unreadable:
+        found: list[Any] = [None] * len(cells)
+        for at, cell in enumerate(cells):
+            try:
+                found[at] = None if cell is None else convert(cell)
+            except Unreadable:
+                doubtful.add(at)
+        return found
 
-    def read(row: Sequence[Any]) -> str | None:
-        cell = row[at]
-        return None if cell is None else own_id(cell)
 
-    return read
-
-
-def _joined_id(places: tuple[int, ...]) -> Convert:
+def _joined_id(cells: Sequence[Any]) -> str | None:
     """No two different tuples of ids may read alike, so a colon inside a part is escaped."""
-
-    def read(row: Sequence[Any]) -> str | None:
-        parts = []
-        for at in places:
-            part = None if row[at] is None else values.own_id(row[at])
-            if part is None:
-                return None
-            parts.append(part.replace("\\", "\\\\").replace(":", "\\:"))
-        return ":".join(parts)
-
-    return read
+    parts = []
+    for cell in cells:
+        part = None if cell is None else values.own_id(cell)
+        if part is None:
+            return None
+        parts.append(part.replace("\\", "\\\\").replace(":", "\\:"))
+    return ":".join(parts)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

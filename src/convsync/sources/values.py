@@ -252,7 +252,7 @@ def time_reader(
     A naive time is local in `zone`. Where the clock goes back and a local time happens twice, the first is meant;
     where it goes forward and skips one, the offset before the change counts (both are `fold=0` of Python).
     """
-    from_iso, offsets = datetime.fromisoformat, _Offsets(zone)
+    from_iso, offsets = datetime.fromisoformat, Offsets(zone)
 
     def read(value: object) -> datetime | None:
         if pattern is None and type(value) is str and len(value) > 13 and value[4] == "-":
@@ -284,7 +284,7 @@ def time_reader(
     return read
 
 
-class _Offsets(dict[str, timedelta | None]):
+class Offsets(dict[str, timedelta | None]):
     """The UTC offset of each local hour, by its text (`2026-03-01T12`), where the whole hour has one."""
 
     def __init__(self, zone: tzinfo | None) -> None:
@@ -294,6 +294,8 @@ class _Offsets(dict[str, timedelta | None]):
     def __missing__(self, hour: str) -> timedelta | None:
         if len(self) > _MOST_HOURS:
             self.clear()
+        if hour[4:5] != "-":
+            raise ValueError("the shorter forms of ISO 8601 are not taken")
         first = datetime.fromisoformat(hour).replace(tzinfo=self._zone)
         offset = first.utcoffset()
         self[hour] = offset if offset == first.replace(minute=59, second=59).utcoffset() else None

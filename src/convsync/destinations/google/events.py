@@ -10,7 +10,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 import orjson
@@ -30,6 +30,7 @@ _clean_id = re.compile(r"[A-Za-z0-9_.~=+/:*-]{1,512}").fullmatch
 %7Bgclid%7D), blanks and control characters fall through, and what passes needs no escaping in JSON."""
 _NO_IDS = frozenset({"null", "none", "undefined", "nan", "n/a", "-", "0", "(none)", "unknown", "false", "gclid"})
 _CONSENT = {True: "CONSENT_GRANTED", False: "CONSENT_DENIED"}
+_TWO_DIGITS = tuple(f"{number:02d}" for number in range(100))
 
 
 class Defaults(NamedTuple):
@@ -50,14 +51,15 @@ def convert(action: Action, person: Person, target: Any, value: int | None, defa
     Data Manager cannot take a conversion back, it can only overwrite its value. A cancelled, refunded or spam action
     is therefore the same event worth 0; without a currency there is no way to say 0, so nothing is said.
     """
-    name = defaults.destination
-    consent = _consent(action, defaults)
+    name, source, data, ads, combine = defaults
+    own_data, own_ads = action.consent_ad_user_data, action.consent_ad_personalization
+    consent = _CONSENTS[data if own_data is None else own_data, ads if own_ads is None else own_ads]
     if consent is None:
         return Skip(name, SkipReason.CONSENT_DENIED)
-    currency = action.currency
+    currency, status = action.currency, action.status
     if currency is not None and not is_currency(currency):
         return Skip(name, SkipReason.NO_CURRENCY, "its currency is not a code of ISO 4217")
-    if action.status != "active":
+    if status != "active":
         if currency is None:
             return Skip(name, SkipReason.CANNOT_ADJUST, "to set its value to 0, Google needs a currency")
         value, money = 0, f',"conversionValue":0,"currency":"{currency}"'
@@ -70,24 +72,40 @@ def convert(action: Action, person: Person, target: Any, value: int | None, defa
     else:
         money = f',"conversionValue":{_decimal(value, currency)},"currency":"{currency}"'
 
-    clicks, alone, bad = _clicks(action, defaults.combine)
+    clicks, alone, bad = _clicks(action, combine)
     people = "" if alone else _people(action, person)
     if not clicks and not people:
         if bad:
             return Skip(name, SkipReason.BAD_IDENTIFIER, f"{bad} is not a click id of Google")
         return Skip(name, SkipReason.NO_IDENTIFIER)
-    goal: str = target.goal_key
-    key = key_of(action.source, action.external_id, action.action, name, goal).hex()
+    goal: str = target.conversion_action  # which is its goal_key
+    key = key_of(action.source, action.external_id, action.action, name, goal)
     payload = (
-        f'{{"a":"{target.conversion_action}","e":{{"transactionId":"cs-{key}","eventTimestamp":"{action.occurred_at.isoformat()}"'
-        f',"eventSource":"{target.event_source or defaults.event_source}"{clicks}{people}{consent}{money}}}}}'
+        f'{{"a":"{goal}","e":{{"transactionId":"cs-{key.hex()}"'
+        f',"eventTimestamp":"{_timestamp(action.occurred_at)}","eventSource":"{target.event_source or source}"'
+        f"{clicks}{people}{consent}{money}}}}}"
     )
-    return Conversion(name, goal, payload.encode(), None, action.status, value, currency)
+    # As Conversion(...), without the call of its constructor, which is written in Python.
+    return tuple.__new__(Conversion, (name, goal, payload.encode(), None, status, value, currency, key))
+
+
+def _timestamp(moment: datetime) -> str:
+    """As `isoformat()`, put together from tables for whole seconds in UTC, which most times are."""
+    if moment.tzinfo is not UTC or moment.microsecond:
+        return moment.isoformat()
+    two = _TWO_DIGITS
+    return f"{_day(moment.toordinal())}T{two[moment.hour]}:{two[moment.minute]}:{two[moment.second]}+00:00"
+
+
+@functools.lru_cache(maxsize=1024)
+def _day(ordinal: int) -> str:
+    return date.fromordinal(ordinal).isoformat()
 
 
 def _decimal(minor: int, currency: str) -> str:
-    digits = _digits(currency)
-    return f"{minor // 100}.{minor % 100:02d}" if digits == 2 else f"{major(minor, currency):f}"
+    if _digits(currency) != 2:
+        return f"{major(minor, currency):f}"
+    return f"{minor // 100}.{_TWO_DIGITS[minor % 100]}"
 
 
 @functools.cache
@@ -95,15 +113,10 @@ def _digits(currency: str) -> int:
     return -int(major(1, currency).as_tuple().exponent)
 
 
-def _consent(action: Action, defaults: Defaults) -> str | None:
+def _consent(data: bool | None, ads: bool | None) -> str | None:
     """The event's consent, empty when nobody said anything, None when Google may not have the data at all."""
-    data, ads = action.consent_ad_user_data, action.consent_ad_personalization
-    if data is None:
-        data = defaults.ad_user_data
     if data is False:
         return None
-    if ads is None:
-        ads = defaults.ad_personalization
     if ads is None:
         return "" if data is None else ',"consent":{"adUserData":"CONSENT_GRANTED"}'
     if data is None:
@@ -111,13 +124,16 @@ def _consent(action: Action, defaults: Defaults) -> str | None:
     return f',"consent":{{"adUserData":"CONSENT_GRANTED","adPersonalization":"{_CONSENT[ads]}"}}'
 
 
+_CONSENTS = {(data, ads): _consent(data, ads) for data in (None, True, False) for ads in (None, True, False)}
+
+
 def _clicks(action: Action, combine: bool) -> tuple[str, bool, str]:
     """The event's click ids, whether they have to travel without contacts, and the name of one that is no click id."""
-    bad = ""
-    if action.gclid:
-        if _is_id(action.gclid):
+    bad, gclid = "", action.gclid
+    if gclid:
+        if _is_id(gclid):
             gbraid = f',"gbraid":"{action.gbraid}"' if combine and action.gbraid and _is_id(action.gbraid) else ""
-            return f',"adIdentifiers":{{"gclid":"{action.gclid}"{gbraid}}}', False, ""
+            return f',"adIdentifiers":{{"gclid":"{gclid}"{gbraid}}}', False, ""
         bad = "gclid"
     if action.gbraid:
         if _is_id(action.gbraid):
@@ -136,6 +152,11 @@ def _is_id(text: str) -> bool:
 
 def _people(action: Action, person: Person) -> str:
     emails, phones, first, last = person
+    if len(emails) == 1 and len(phones) == 1 and not (first and last):  # most people, and the same as below
+        return (
+            f',"userData":{{"userIdentifiers":[{{"emailAddress":"{_sha256(_email(emails[0]).encode()).hexdigest()}"}}'
+            f',{{"phoneNumber":"{_sha256(phones[0].encode()).hexdigest()}"}}]}}'
+        )
     found = [f'{{"emailAddress":"{_sha256(_email(email).encode()).hexdigest()}"}}' for email in emails]
     for phone in phones:
         found.append(f'{{"phoneNumber":"{_sha256(phone.encode()).hexdigest()}"}}')
@@ -147,6 +168,8 @@ def _people(action: Action, person: Person) -> str:
 
 
 def _email(email: str) -> str:
+    if not email.endswith(GMAIL):
+        return email
     name, _, domain = email.rpartition("@")
     return f"{name.partition('+')[0].replace('.', '')}@{domain}" if domain in GMAIL else email
 

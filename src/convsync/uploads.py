@@ -1,0 +1,450 @@
+"""Uploads: claim → send → record, and settle, for all destinations side by side.
+
+The thread that calls in here owns the ledger. Worker threads only wait for the network; what they bring back is recorded
+here. A process that dies on any line leaves at most what it had claimed, and the next run finds that `in_flight`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any, NamedTuple
+
+from convsync.destinations import Route
+from convsync.errors import Halted, NotSent, PlatformUnavailable, Unclear
+from convsync.ledger import Batch, Lease, Patience, Poll, Traits
+from convsync.ledger.claim import monotonic
+from convsync.model import Answer, Finding, OnUnknown, Outcome, State, Verdict
+from convsync.run import Run
+from convsync.workers import Workers
+
+FAILURES_IN_A_ROW = 5
+"""After so many requests in a row that brought no answer, a destination rests until the next run."""
+
+SPLITS = 200
+"""How many refused requests a destination may halve in a run: enough for a dozen bad rows among thousands."""
+
+OURS = ("interrupted", "deadline", "lease_too_short", "lease_lost")
+"""Reasons of NotSent that say nothing about the platform."""
+
+Show = Callable[[str, Iterable[Mapping[str, Any]]], None]
+
+
+class Destination(NamedTuple):
+    """A route and how patient the operator is with it."""
+
+    route: Route
+    patience: Patience = Patience()
+
+
+@dataclass
+class Channel:
+    """One destination during a run."""
+
+    destination: Destination
+    id: int
+    lease: Lease
+    counts: Counter[str]
+    open: bool = True
+    ready: bool = False
+    active: int = 0
+    failures: int = 0
+    splits: int = 0
+    rest_until: float = 0.0
+    pieces: deque[tuple[int, ...]] = field(default_factory=deque)
+    """Halves of a refused request, to be sent apart."""
+
+    @property
+    def route(self) -> Route:
+        return self.destination.route
+
+    def check_lease(self) -> None:
+        """Called by the sending thread right before the first byte: a request must not outlive our right to send."""
+        if self.lease.remaining() < self.route.request_seconds + 5:
+            raise NotSent("lease_too_short")
+
+
+class Job(NamedTuple):
+    """What a worker thread is waiting for."""
+
+    channel: Channel
+    kind: str
+    subject: Batch | Poll | None
+
+
+class Uploads:
+    """The destinations of one run. `grace` and `short_rest` are seconds."""
+
+    def __init__(self, run: Run, destinations: Sequence[Destination], *, grace: float, short_rest: float) -> None:
+        self.run = run
+        self.ledger = run.ledger
+        self.grace = grace
+        self.short_rest = short_rest
+        self.channels: list[Channel] = []
+        self.jobs: dict[Future[Any], Job] = {}
+        self.workers = Workers(max(1, sum(one.route.in_flight for one in destinations)))
+        self.drained_at: float | None = None
+
+    def open(self, destination: Destination, *, send: bool) -> None:
+        """Take the lease of a destination; what a dead run left in flight there becomes unknown, whatever the route."""
+        route, run = destination.route, self.run
+        number = self.ledger.runs.enlist(route.name, route.platform, route.account, route.route, route.on_unknown)
+        lease = self.ledger.claim.lease(number, run.id, now=run.now())
+        counts = run.summary.destinations.setdefault(route.name, Counter())
+        channel = Channel(destination, number, lease, counts, open=send)
+        route.wire.before_bytes = channel.check_lease
+        route.wire.stop = run.stop
+        route.wire.deadline = time.monotonic() + run.ends_at - monotonic()
+        self.channels.append(channel)
+        self.ledger.plan.traits[route.name] = Traits(
+            number, route.adjusts, route.snapshots, int(route.adjust_max_age.total_seconds() * 1000), route.merge
+        )
+        self.ledger.claim.take_over(lease, now=run.now(), run_id=run.id)
+
+    def close(self) -> None:
+        if self.run.stop.is_set():
+            self.abandon()
+        self.workers.close()
+
+    def work_left(self) -> bool:
+        return any(self.may_claim(channel) for channel in self.channels)
+
+    # -- claim → send → record
+
+    def upload(self) -> None:
+        while True:
+            for channel in self.channels:
+                self._fill(channel)
+            if not self.jobs:
+                pause = self._shortest_rest()
+                if pause is None:
+                    return
+                self.run.stop.wait(pause)
+                continue
+            self._collect()
+            if self.run.stop.is_set() and not self._drain():
+                return
+
+    def _fill(self, channel: Channel) -> None:
+        """Claim for a channel as long as it has room. A process that dies here leaves at most what it claimed."""
+        while channel.active < channel.route.in_flight and self.may_claim(channel):
+            self._renew(channel)
+            if not channel.ready:
+                self._learn(channel)
+                return
+            batch = self._claim(channel)
+            if batch is None:
+                return
+            self._submit(channel, "send", batch, partial(channel.route.send, batch.body, len(batch.items)))
+
+    def may_claim(self, channel: Channel) -> bool:
+        if not channel.open or self.run.must_stop() or channel.rest_until > monotonic():
+            return False
+        if channel.failures and channel.active:
+            return False  # after a failure one request at a time, until one succeeds
+        return bool(channel.pieces) or self.ledger.claim.due(channel.id, self.run.now())
+
+    def _claim(self, channel: Channel) -> Batch | None:
+        route, pieces = channel.route, channel.pieces
+        batch = self.ledger.claim.batch(
+            channel.lease,
+            route.batch_rows,
+            route.encode,
+            now=self.run.now(),
+            run_id=self.run.id,
+            ids=pieces.popleft() if pieces else None,
+        )
+        if batch is not None:
+            channel.counts["claimed"] += len(batch.items)
+        return batch
+
+    def _learn(self, channel: Channel) -> None:
+        """Before the first claim: what only the platform knows, asked once and then remembered by the ledger."""
+        if channel.active:
+            return
+        known = self.ledger.runs.learned(channel.id)
+        self._submit(channel, "learn", None, partial(channel.route.learn, known))
+
+    def _renew(self, channel: Channel) -> None:
+        if channel.lease.remaining() < 300:
+            self.ledger.claim.renew(channel.lease, now=self.run.now())
+
+    def _submit(self, channel: Channel, kind: str, subject: Batch | Poll | None, call: Callable[[], Any]) -> None:
+        channel.active += 1
+        self.jobs[self.workers.submit(call)] = Job(channel, kind, subject)
+
+    def _collect(self) -> None:
+        """Record whatever came back; wait for it a moment, so that a signal is seen soon."""
+        done, _ = wait(self.jobs, timeout=0.25, return_when=FIRST_COMPLETED)
+        for future in done:
+            job = self.jobs.pop(future)
+            job.channel.active -= 1
+            {"learn": self._learned, "send": self._answered, "poll": self._polled}[job.kind](job, future)
+
+    def _learned(self, job: Job, future: Future[Any]) -> None:
+        channel = job.channel
+        try:
+            facts = future.result()
+        except Halted as halt:
+            self._close(channel, halt.finding)
+        except (NotSent, Unclear, PlatformUnavailable) as error:
+            self._give_up(channel, f"it could not be asked what an upload needs ({error})")
+        except Exception as error:  # noqa: BLE001 - a fault of ours in a worker thread stops one destination, not the run
+            self._bug(channel, error)
+            self._give_up(channel, "what an upload needs could not be found out")
+        else:
+            channel.ready = True
+            if facts != self.ledger.runs.learned(channel.id):
+                self.ledger.runs.learn(channel.id, facts)
+
+    def _answered(self, job: Job, future: Future[Any]) -> None:
+        batch, channel = job.subject, job.channel
+        assert isinstance(batch, Batch)
+        answer = self._understand(channel, future, len(batch.items))
+        counts = self.ledger.record.answer(
+            batch.id,
+            answer,
+            channel.destination.patience,
+            epoch=batch.epoch,
+            now=self.run.now(),
+            run_id=self.run.id,
+        )
+        channel.counts.update(counts)
+        self.run.progress.sent(channel.route.name, len(batch.items))
+        if answer.split and len(batch.items) > 1:
+            self._split(channel, batch.items)
+        self._follow(channel, answer)
+
+    def _split(self, channel: Channel, items: tuple[int, ...]) -> None:
+        """Refused as a whole without naming a row: send the halves apart, but not for ever."""
+        channel.splits += 1
+        if channel.splits > SPLITS:
+            channel.pieces.clear()
+            self.run.find(
+                "error", "refused_whole", channel.route.name,
+                f"{SPLITS} requests were refused as a whole without naming a row: the fault is hardly in the rows.",
+                "Compare `convsync sync --dry-run --payloads -` with the platform's documentation, and report it.",
+            )  # fmt: skip
+            channel.open = False
+            return
+        middle = len(items) // 2
+        channel.pieces += [items[:middle], items[middle:]]
+
+    def _understand(self, channel: Channel, future: Future[Any], rows: int) -> Answer:
+        """What came of a request. Nothing that is not understood ever counts as success, or as failure."""
+        try:
+            answer = future.result()
+        except NotSent as error:
+            channel.failures += 1
+            if error.reason in OURS:
+                return Answer(Outcome(Verdict.RETURNED, error.reason))
+            return Answer(Outcome(Verdict.LATER, f"not sent: {error.reason}", error.wait))
+        except Unclear as error:
+            channel.failures += 1
+            return Answer(Outcome(Verdict.UNKNOWN, f"no answer: {error.reason}"))
+        except Halted as halt:
+            return Answer(Outcome(Verdict.RETURNED, halt.finding.code), halt=halt.finding)
+        except Exception as error:  # noqa: BLE001 - a fault of ours in a worker thread: the bytes may have left
+            channel.failures += 1
+            self._bug(channel, error)
+            return Answer(Outcome(Verdict.UNKNOWN, f"answer not understood: {type(error).__name__}"))
+        assert isinstance(answer, Answer)
+        if answer.default.verdict is Verdict.UNKNOWN or _brought_nothing(answer):
+            channel.failures += 1
+        elif answer.default.verdict is not Verdict.LATER:
+            channel.failures = 0
+        return answer
+
+    def _bug(self, channel: Channel, error: Exception) -> None:
+        self.run.find(
+            "error", "bug", channel.route.name, f"an answer was not understood ({type(error).__name__}).",
+            "Please report this; what was asked or sent counts neither as done nor as refused.",
+        )  # fmt: skip
+
+    def _follow(self, channel: Channel, answer: Answer) -> None:
+        """What an answer means for the rest of the run."""
+        for finding in answer.findings:
+            self.run.summary.find(finding)
+        if answer.halt is not None:
+            self._close(channel, answer.halt)
+        elif answer.rest is not None and answer.rest > self.short_rest:
+            self._give_up(channel, f"the platform asks for a pause of {timedelta(seconds=round(answer.rest))}")
+        elif answer.rest is not None:
+            channel.rest_until = monotonic() + answer.rest
+        if channel.failures >= FAILURES_IN_A_ROW:
+            self._give_up(channel, f"{channel.failures} requests in a row brought no answer")
+
+    def _close(self, channel: Channel, finding: Finding) -> None:
+        """Credentials or configuration: this destination stops, the others go on."""
+        channel.open = False
+        self.run.misconfigured = True
+        self.run.summary.find(finding)
+
+    def _give_up(self, channel: Channel, why: str) -> None:
+        """This destination is not to be had now. Nothing is lost: its rows are due again in the next run."""
+        if channel.open:
+            channel.open = False
+            self.run.unfinished = True
+            name = channel.route.name
+            self.run.find("warning", "unavailable", name, f"stopped for this run: {why}.", "The next run goes on.")
+
+    def _shortest_rest(self) -> float | None:
+        """How long until a resting channel with work may go on; None if there is no such channel."""
+        now = monotonic()
+        rests = [
+            channel.rest_until - now
+            for channel in self.channels
+            if channel.open and channel.rest_until > now and self.ledger.claim.due(channel.id, self.run.now())
+        ]
+        return None if self.run.must_stop() or not rests else max(0.01, min(rests))
+
+    # -- settle
+
+    def settle(self) -> None:
+        """Ask what became of accepted requests; give what is unknown another try where repeats are harmless."""
+        for channel in self.channels:
+            if channel.open and not self.run.must_stop():
+                for poll in self.ledger.record.polls_due(channel.id, self.run.now()):
+                    self._ask(channel, poll)
+        while self.jobs:
+            self._collect()
+            if self.run.stop.is_set() and not self._drain():
+                return
+        for channel in self.channels:
+            if channel.route.on_unknown is OnUnknown.RESEND:
+                self.ledger.record.requeue_unknown(
+                    channel.id, channel.destination.patience, now=self.run.now(), run_id=self.run.id
+                )
+
+    def _ask(self, channel: Channel, poll: Poll) -> None:
+        while channel.active >= channel.route.in_flight:
+            self._collect()
+            if self.run.stop.is_set():
+                return
+        if channel.open:
+            age = timedelta(milliseconds=self.run.now() - poll.created_at)
+            self._submit(channel, "poll", poll, partial(channel.route.poll, poll.ref, poll.rows, age))
+
+    def _polled(self, job: Job, future: Future[Any]) -> None:
+        poll, channel = job.subject, job.channel
+        assert isinstance(poll, Poll)
+        try:
+            answer = future.result()
+        except Halted as halt:
+            self._close(channel, halt.finding)
+            return
+        except (NotSent, Unclear) as error:
+            # a question may be asked again at any time: nothing is recorded, the poll stays due
+            channel.failures += 1
+            if channel.failures >= FAILURES_IN_A_ROW:
+                self._give_up(channel, f"it does not tell what became of earlier uploads ({error.reason})")
+            return
+        except Exception as error:  # noqa: BLE001 - the same: the poll stays due
+            self._bug(channel, error)
+            return
+        counts = self.ledger.record.polled(
+            poll.batch_id,
+            answer,
+            channel.destination.patience,
+            epoch=channel.lease.epoch,
+            now=self.run.now(),
+            run_id=self.run.id,
+        )
+        channel.failures = 0
+        channel.counts.update(counts)
+        self._follow(channel, answer)
+
+    def expire(self, before_id: int) -> None:
+        """What waited in the ledger since earlier runs and is now too old for its platform."""
+        for channel in self.channels:
+            oldest = self.run.clock.now() - channel.route.max_age
+            channel.counts["expired"] += self.ledger.record.expire(
+                channel.id,
+                before_id,
+                int(oldest.timestamp() * 1000),
+                now=self.run.now(),
+                run_id=self.run.id,
+            )
+
+    # -- the end
+
+    def _drain(self) -> bool:
+        """After a signal: whether to wait on for the answers that are still out."""
+        if self.drained_at is None:
+            self.drained_at = monotonic() + self.grace
+        return bool(self.jobs) and monotonic() < self.drained_at
+
+    def abandon(self) -> None:
+        """After a signal: answers still out when the grace is over are unknown; nobody waits for them any more."""
+        while self.jobs and self._drain():
+            self._collect()
+        for job in list(self.jobs.values()):
+            if isinstance(job.subject, Batch):
+                outcome = Outcome(Verdict.UNKNOWN, "interrupted while the answer was on its way")
+                job.channel.counts.update(
+                    self.ledger.record.answer(
+                        job.subject.id,
+                        Answer(outcome),
+                        job.channel.destination.patience,
+                        epoch=job.subject.epoch,
+                        now=self.run.now(),
+                        run_id=self.run.id,
+                    )
+                )
+        self.jobs.clear()
+
+    def look_around(self) -> None:
+        """What waits for a person, from this run or an earlier one, is told every time."""
+        for channel in self.channels:
+            name, counts = channel.route.name, channel.counts
+            counts["superseded"] += self.run.summary.taken.superseded[name]
+            standing = self.ledger.record.standing(channel.id)
+            counts["in_flight"] = standing[State.IN_FLIGHT]
+            if standing[State.HELD]:
+                self.run.find(
+                    "error", "held", name, f"{standing[State.HELD]} conversions wait for a person.",
+                    f"See: convsync ledger list --destination {name} --state held",
+                )  # fmt: skip
+            if standing[State.UNKNOWN] and channel.route.on_unknown is OnUnknown.HOLD:
+                self.run.find(
+                    "error", "unknown", name,
+                    f"{standing[State.UNKNOWN]} conversions may or may not have arrived, and the platform cannot be asked.",
+                    f"See: convsync ledger list --destination {name} --state unknown",
+                )  # fmt: skip
+            elif standing[State.UNKNOWN]:
+                self.run.unfinished = True
+                self.run.find(
+                    "warning", "unsettled", name,
+                    f"{standing[State.UNKNOWN]} conversions have no known outcome yet.", "The next run settles them.",
+                )  # fmt: skip
+            if channel.failures and channel.route.on_unknown is not OnUnknown.HOLD:
+                self._give_up(channel, "its last request brought no answer")
+            if channel.open and self.run.deadline_passed() and self.ledger.claim.due(channel.id, self.run.now()):
+                self._give_up(channel, "the deadline of the run came first")
+
+    def rehearse(self, channel: Channel, show: Callable[[str, Iterable[Mapping[str, Any]]], None]) -> None:
+        """What would be sent to one destination: everything but the sending."""
+        if not channel.open or not self.ledger.claim.due(channel.id, self.run.now()):
+            return
+        route = channel.route
+        try:
+            route.learn(self.ledger.runs.learned(channel.id))
+        except Halted as halt:
+            self._close(channel, halt.finding)
+            return
+        except (NotSent, Unclear) as error:
+            self._give_up(channel, f"it could not be asked what an upload needs ({error.reason})")
+            return
+        while batch := self._claim(channel):
+            items = self.ledger.claim.payloads_of(batch)
+            show(route.name, route.preview(items))
+
+
+def _brought_nothing(answer: Answer) -> bool:
+    """Everything came back as it was, and nothing says what to do differently: not to be repeated for ever."""
+    return answer.default.verdict is Verdict.RETURNED and not answer.rows and not answer.split
