@@ -126,6 +126,8 @@ TAMPERINGS = {
     "a payload that is gone while it waits": "DELETE FROM payload WHERE delivery_id = (SELECT id FROM delivery WHERE state = 'unknown')",
     "a contact in clear": 'UPDATE payload SET body = CAST(\'{"m":"a@example.org"}\' AS BLOB) WHERE delivery_id = 1',
     "a run that counts more than it did": "UPDATE run SET counts = json_set(counts, '$.destinations.google.accepted', 77)",
+    "an acceptance that no platform vouches for": "UPDATE batch SET platform_ref = NULL WHERE id ="
+    " (SELECT max(id) FROM batch WHERE platform_ref IS NOT NULL AND destination_id = 2)",
     "a rewritten event": "UPDATE event SET body = replace(body, 'accepted', 'refused') WHERE kind = 'answered'",
     "a deleted event": "DELETE FROM event WHERE seq = 2",
     "other rows in a batch": "UPDATE batch SET items = '[1]' WHERE n > 1",
@@ -138,7 +140,9 @@ TAMPERINGS = {
 
 @pytest.mark.parametrize("statement", TAMPERINGS.values(), ids=list(TAMPERINGS))
 def test_verify_finds(world: World, statement: str) -> None:
-    world.given(world.action("1"), world.action("2", "lead"))
+    world.given(world.action("1"))
+    world.sync()
+    world.given(world.action("1"), world.action("2"), world.action("3", "lead"))
     world.box.faults.add({"on": "vk.tracker", "kind": "reset_after"})
     world.sync()
     assert verify(world.ledger.store) == []

@@ -83,6 +83,17 @@ def accepted_has_a_batch(store: Store) -> Iterator[str]:
     yield from (f"delivery {row[0]} is {row[1]} without an answered batch" for row in found.fetchmany(SHOWN))
 
 
+def accepted_has_the_platforms_reference(store: Store) -> Iterator[str]:
+    """Where a destination's requests get a reference at all, each that was taken has one."""
+    found = store.conn.execute(
+        "SELECT b.id FROM batch b WHERE b.platform_ref IS NULL AND b.state = 'done'"
+        " AND EXISTS (SELECT 1 FROM batch o WHERE o.destination_id = b.destination_id AND o.platform_ref IS NOT NULL)"
+        " AND EXISTS (SELECT 1 FROM json_each(b.items) i JOIN delivery d ON d.id = i.value"
+        "             WHERE d.batch_id = b.id AND d.state IN ('accepted', 'confirmed'))"
+    )
+    yield from (f"batch {row[0]} was accepted without a reference of the platform" for row in found.fetchmany(SHOWN))
+
+
 def revisions_are_sent_in_order(store: Store) -> Iterator[str]:
     found = store.conn.execute(
         "SELECT later.id, earlier.id FROM delivery later JOIN delivery earlier ON earlier.id = later.after_id"
@@ -247,6 +258,7 @@ CHECKS: tuple[Check, ...] = (
     every_waiting_delivery_has_its_payload,
     in_flight_belongs_to_an_open_run,
     accepted_has_a_batch,
+    accepted_has_the_platforms_reference,
     revisions_are_sent_in_order,
     a_held_route_sends_once,
     times_are_plausible,
