@@ -719,6 +719,30 @@ def test_what_is_seldom_meant_is_a_warning() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("status", "warned"), [("PAYED", True), ("PAID", False), ("paid_order", False), ("VIP", False)]
+)
+def test_a_status_that_is_nearly_one_of_metrica_is_a_warning(status: str, warned: bool) -> None:
+    config = parse(
+        {
+            "destinations": {"yandex": {"counter_id": "1"}},
+            "actions": {"sale": {"kind": "sale", "yandex": {"status": status}}},
+        }
+    )
+    told = [(finding.code, finding.where, finding.advice) for finding in config.warnings()]
+    expected = [("status_as_goal", "actions.sale.yandex", "If PAID was meant, write that.")]
+    assert told == (expected if warned else [])
+
+
+def test_status_words_of_the_source_are_translated_to_ours_and_to_nothing_else() -> None:
+    source = {"type": "csv", "path": "x", "statuses": {"Отказ": "cancelled"}, "fields": {"user_id": ""}}
+    config = parse({"sources": {"a": source}})
+    assert config.sources["a"].statuses == {"Отказ": "cancelled"}
+    assert config.sources["a"].fields == {"user_id": ""}
+    with pytest.raises(ConfigError, match=r"sources\.a\.statuses\.Отказ must be 'active', 'cancelled'"):
+        parse({"sources": {"a": source | {"statuses": {"Отказ": "lost"}}}})
+
+
 def test_a_source_list_limits_who_feeds_a_destination() -> None:
     source = {"type": "csv", "path": "x"}
     config = parse({"sources": {"a": source, "b": source}, "destinations": {"vk": {"pixel_id": "1", "sources": ["a"]}}})

@@ -13,11 +13,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from worlds import StandingClock, World
 
 from convsync.ledger.store import Store
 from convsync.net import Reply, Wire
 from convsync.sandbox import Sandbox, SandboxConfig
+from worlds import StandingClock, World
 
 FAR = 10_000
 

@@ -448,7 +448,7 @@ def test_a_token_without_the_scope_is_told_before_anything_is_sent(web: Any) -> 
         (fails(400, "CONVERSION_ACTION_TOO_RECENTLY_CREATED"), "warning", "not_validated"),
         (fails(400, "INVALID_EVENT"), "warning", "not_validated"),
         (fails(503), "warning", "not_validated"),
-        ({"body": requests.ConnectTimeout()}, "warning", "no_answer"),
+        ({"body": requests.ConnectTimeout()}, "error", "no_answer"),
     ],
 )
 def test_what_a_look_finds_is_said_in_words(web: Any, said: dict[str, Any], level: str, code: str) -> None:

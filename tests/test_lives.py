@@ -10,10 +10,10 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from worlds import StandingClock, World
 
 from convsync.model import Action
 from convsync.sandbox import Sandbox, SandboxConfig
+from worlds import StandingClock, World
 
 FAULTS = st.sampled_from(
     [

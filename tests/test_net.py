@@ -374,6 +374,32 @@ def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
     assert len(server.requests) == 1
 
 
+def test_a_redirect_to_nowhere_is_unclear_for_the_bytes_have_left() -> None:
+    """requests takes Location apart even where redirects are not followed, and raises a bare ValueError."""
+    moved = b"HTTP/1.1 302 Found\r\nLocation: http://[x\r\nContent-Length: 0\r\n\r\n"
+    with serving(answers(moved)) as server, wire() as w, pytest.raises(Unclear):
+        w.exchange("POST", server.url, body=b"x")
+    assert len(server.requests) == 1
+
+
+def _fails(*_: object) -> Any:
+    raise KeyError("canary")
+
+
+def test_an_error_nobody_thought_of_is_unclear_after_the_first_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(net, "_bounded", _fails)
+    with serving(answers(OK)) as server, wire() as w, pytest.raises(Unclear) as caught:
+        w.exchange("POST", server.url, body=b"x")
+    assert (caught.value.reason, len(server.requests)) == ("KeyError", 1)
+    assert caught.value.__suppress_context__
+
+
+def test_an_error_nobody_thought_of_is_not_sent_before_the_first_byte() -> None:
+    with serving(answers(OK)) as server, wire(before_bytes=_fails) as w, pytest.raises(NotSent) as caught:
+        w.exchange("POST", server.url, body=b"x")
+    assert (caught.value.reason, server.requests) == ("KeyError", [])
+
+
 @pytest.mark.parametrize("cookies", [False, True])
 def test_cookies_come_back_only_if_asked_for(cookies: bool) -> None:
     baked = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b; Path=/\r\nContent-Length: 0\r\n\r\n"

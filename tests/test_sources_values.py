@@ -43,7 +43,7 @@ def test_a_damaged_id_is_refused(read: Any, value: object) -> None:
         ("Cj0KCQ_x-1E+5", "Cj0KCQ_x-1E+5"),
         ("1E18", "1E18"),
         ("12e4-11d3", "12e4-11d3"),
-        ("+79161234567", "+79161234567"),
+        ("+7-12", "+7-12"),
         (Decimal(17), "17"),
     ],
 )
@@ -104,6 +104,21 @@ def test_with_a_decimal_comma_thousands_points_are_refused(value: str) -> None:
 )
 def test_amounts_are_read_exactly(read: Any, value: object, expected: Decimal | None) -> None:
     assert read(value) == expected
+
+
+@pytest.mark.parametrize("read", [values.own_id, values.platform_id])
+@pytest.mark.parametrize(
+    "value", ["anna@example.com", " Anna@example.com ", "+7 (999) 000-11-22", "+79990001122", "1@2"]
+)
+def test_a_contact_is_no_id_and_is_not_repeated(read: Any, value: str) -> None:
+    with pytest.raises(Unreadable, match="looks like an e-mail") as caught:
+        read(value)
+    assert value.strip() not in f"{caught.value.problem} {caught.value.advice}"
+
+
+@pytest.mark.parametrize("value", ["+12-x", "a+b", "+1", "№ 5; x", "Cj0KCQ-1_2"])
+def test_an_id_may_have_signs(value: str) -> None:
+    assert values.own_id(value) == values.platform_id(value) == value
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=2, min_value=-(10**14), max_value=10**14))

@@ -6,9 +6,10 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from worlds import World
 
 from convsync.errors import Exit
+from convsync.model import BadRow
+from worlds import World
 
 
 def test_a_platform_that_is_down_loses_nothing_and_does_not_stop_the_others(world: World) -> None:
@@ -250,3 +251,26 @@ def test_the_sums_always_add_up(world: World) -> None:
         + list(world.states("vk").values()).count("pending")
         == 9
     )
+
+
+def test_a_refused_row_goes_out_again_once_its_source_is_corrected(world: World) -> None:
+    world.platforms = ("google",)
+    world.given(world.action("1", gclid="fate-INVALID_GCLID-1"), world.action("2", gclid="fate-CLICK_NOT_FOUND-2"))
+    world.sync()
+    world.settle_everything()
+    assert world.states("google") == {"1": "refused", "2": "unmatched"}
+    assert world.sync().destinations["google"]["claimed"] == 0, "nothing has changed"
+    world.given(world.action("1", gclid="Cj0KCQ-mended"), world.action("2", gclid="fate-CLICK_NOT_FOUND-2"))
+    world.sync()
+    world.settle_everything()
+    assert world.states("google") == {"1": "confirmed", "2": "unmatched"}
+    assert world.conversions()["Cj0KCQ-mended"]["count"] == 1
+
+
+def test_a_bad_row_is_told_once_however_often_it_is_read_again(world: World) -> None:
+    world.given(world.action("1"))
+    world.source.bad = [BadRow("shop", "row id 7 of source shop", "value", "is not a number", "Write 12.50.")]
+    first, second = world.sync(), world.sync()
+    assert (first.exit_code, first.taken.skipped["bad_row"]) == (Exit.ATTENTION, 1)
+    assert (second.exit_code, second.taken.skipped["bad_row"]) == (Exit.OK, 0)
+    assert [row["place"] for row in world.ledger.audit.bad_rows()] == ["row id 7 of source shop"]

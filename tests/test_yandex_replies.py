@@ -347,7 +347,7 @@ def test_probing_without_an_answer_is_no_error_of_the_configuration(
     server: responses.RequestsMock, route: Orders
 ) -> None:
     server.get(COUNTER, status=503, json=error("backend_error"))
-    assert codes(route) == [("warning", "no_answer")]
+    assert codes(route) == [("error", "no_answer")]
 
 
 def test_a_token_that_may_only_upload_is_enough_with_a_configured_zone(server: responses.RequestsMock) -> None:

@@ -145,7 +145,7 @@ class Engine:
             taken = plan.page(mapped, page.bad, mark, now=self.run.now(), run_id=self.run.id)
             self.run.summary.taken.add(taken)
             self.progress.read(source.name, taken.read)
-            for bad in page.bad:
+            for bad in taken.bad:
                 self.run.find("error", "bad_row", bad.where, f"{bad.field} {bad.problem}", bad.advice)
             for finding in page.findings:
                 self.run.misconfigured |= finding.level == "error"

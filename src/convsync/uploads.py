@@ -405,22 +405,27 @@ class Uploads:
             counts["superseded"] += self.run.summary.taken.superseded[name]
             standing = self.ledger.record.standing(channel.id)
             counts["in_flight"] = standing[State.IN_FLIGHT]
+            if counts["refused"]:
+                self.run.find(
+                    "error", "refused", name, f"{_conversions(counts['refused'])} refused.",
+                    f"See: convsync ledger list --destination {name} --state refused",
+                )  # fmt: skip
             if standing[State.HELD]:
                 self.run.find(
-                    "error", "held", name, f"{standing[State.HELD]} conversions wait for a person.",
+                    "error", "held", name, f"{_conversions(standing[State.HELD])} waiting for a person.",
                     f"See: convsync ledger list --destination {name} --state held",
                 )  # fmt: skip
             if standing[State.UNKNOWN] and channel.route.on_unknown is OnUnknown.HOLD:
                 self.run.find(
                     "error", "unknown", name,
-                    f"{standing[State.UNKNOWN]} conversions may or may not have arrived, and the platform cannot be asked.",
+                    f"{_conversions(standing[State.UNKNOWN])} in doubt: sent, perhaps arrived, and the platform cannot be asked.",
                     f"See: convsync ledger list --destination {name} --state unknown",
                 )  # fmt: skip
             elif standing[State.UNKNOWN]:
                 self.run.unfinished = True
                 self.run.find(
                     "warning", "unsettled", name,
-                    f"{standing[State.UNKNOWN]} conversions have no known outcome yet.", "The next run settles them.",
+                    f"{_conversions(standing[State.UNKNOWN])} without a known outcome yet.", "The next run settles this.",
                 )  # fmt: skip
             if channel.failures and channel.route.on_unknown is not OnUnknown.HOLD:
                 self._give_up(channel, "its last request brought no answer")
@@ -443,6 +448,10 @@ class Uploads:
         while batch := self._claim(channel):
             items = self.ledger.claim.payloads_of(batch)
             show(route.name, route.preview(items))
+
+
+def _conversions(count: int) -> str:
+    return "1 conversion is" if count == 1 else f"{count} conversions are"
 
 
 def _brought_nothing(answer: Answer) -> bool:

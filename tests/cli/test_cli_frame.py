@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import subprocess
@@ -149,3 +150,39 @@ def test_a_reader_that_leaves_early_hears_no_complaint(shop: Any) -> None:
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["source"] == "shop"
+
+
+def in_bash(shop: Any, command: str) -> subprocess.CompletedProcess[str]:
+    program = f"{sys.executable} -m convsync --config {shop.path}"
+    return subprocess.run(["bash", "-c", f"{program} {command}"], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("command", ["sync --json", "ledger list", "ledger verify --json", "report"])
+def test_a_full_disk_behind_stdout_is_told_and_is_no_success(shop: Any, command: str) -> None:
+    shop.row("1")
+    shop.run("sync")
+    done = in_bash(shop, f"{command} > /dev/full")
+    assert done.returncode == 3
+    assert "No space left on device." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "bug" not in done.stderr
+
+
+def test_a_closed_stdout_is_no_bug(shop: Any) -> None:
+    shop.row("1")
+    done = in_bash(shop, "sync >&-")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EACCES, 2), (errno.EROFS, 2), (errno.ENOSPC, 3), (errno.EIO, 3)])
+def test_what_only_a_person_can_permit_is_not_left_to_the_next_run(
+    monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    def refused(*args: object, **kwargs: object) -> None:
+        raise OSError(number, "Refused", "ledger.db.lock")
+
+    monkeypatch.setattr(frame_of_all.Talk, "config", refused)
+    result = invoke("sync")
+    assert result.exit_code == code
+    assert "ledger.db.lock: Refused." in result.stderr

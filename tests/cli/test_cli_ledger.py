@@ -229,7 +229,7 @@ def test_what_arrived_is_counted_as_sent_and_the_person_is_remembered(doubtful: 
         "ledger", "resolve", "--state", "unknown", "--destination", "vk", "--as", "sent", "--why", "seen\nin VK"
     )
     assert result.exit_code == 0
-    assert "1 delivery count" in result.stdout
+    assert "1 delivery to count as sent" in result.stdout
     assert doubtful.states("vk") == {"2": "accepted"}
     story = doubtful.run("ledger", "show", "shop/2").stdout
     assert "it became accepted: a person: seen in VK (who: " in story

@@ -223,6 +223,7 @@ def _columns(config: Config, name: str, settings: SourceSettings) -> dict[str, A
     return {
         "id": settings.id,
         "fields": settings.fields,
+        "statuses": settings.statuses,
         "timezone": config.zone_of(name),
         "time_of_day": settings.time_of_day,
         "action": settings.action,

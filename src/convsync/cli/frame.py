@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from convsync.model import Finding
 
 LEVELS = {"error": "red", "warning": "yellow", "info": "cyan", "ok": "green"}
+FOR_A_PERSON = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Refusals of the system that no later run overcomes by itself."""
 CODE = "convsync.exit_code"
 """Where in `ctx.meta` a command notes its exit code before it prints, so that a reader who leaves does not change it."""
 
@@ -152,21 +155,20 @@ class Commands(Group):
         """Run, and turn whatever happens into lines for a person and an exit code for cron."""
         given = list(sys.argv[1:] if args is None else args)
         code = self._run(given, prog_name or "convsync")
-        sys.exit(code)
+        sys.exit(_flushed(code))
 
     def _run(self, args: list[str], prog_name: str) -> int:
         wants_json = "--json" in args
-        _never_fail_on_a_letter()
+        _be_able_to_speak()
         meta: dict[str, Any] = {}
         verbose = False
         try:
             with self.make_context(prog_name, list(args)) as ctx:
                 meta = ctx.meta
                 self.invoke(ctx)
-                sys.stdout.flush()
-            return 0
+            return Exit.OK
         except click.exceptions.Exit as asked:
-            return _flushed(asked.exit_code)
+            return asked.exit_code
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             return Exit.USAGE
@@ -180,6 +182,8 @@ class Commands(Group):
             _close_stdout()
             return int(meta.get(CODE, Exit.OK))
         except Exception as error:  # noqa: BLE001 - the outermost line: nobody is left to hand it to
+            if isinstance(error, OSError) and CODE in meta:
+                return _lost(error, meta[CODE])
             verbose = "-v" in args or "--verbose" in args
             return _unexpected(error, verbose, wants_json)
 
@@ -194,7 +198,7 @@ def failed(message: str, advice: str, code: Exit, wants_json: bool) -> int:
         try:
             put_json({"error": message, "advice": advice, "exit_code": int(code)})
             sys.stdout.flush()
-        except BrokenPipeError:
+        except OSError:  # nobody reads, or there is no room: it was told on stderr
             _close_stdout()
     return int(code)
 
@@ -215,12 +219,9 @@ def _unexpected(error: Exception, verbose: bool, wants_json: bool) -> int:
         return failed(f"SQLite reports: {error}.", advice, Exit.UNFINISHED, wants_json)
     if isinstance(error, OSError) and error.strerror:
         name = f"{error.filename}: " if error.filename else ""
-        return failed(
-            f"{name}{error.strerror}.",
-            "Check the path, its rights and the room on its disk.",
-            Exit.UNFINISHED,
-            wants_json,
-        )
+        code = Exit.USAGE if error.errno in FOR_A_PERSON else Exit.UNFINISHED
+        advice = "Check the path, its rights and the room on its disk."
+        return failed(f"{name}{error.strerror}.", advice, code, wants_json)
     if verbose:
         import traceback
 
@@ -234,7 +235,16 @@ def _flushed(code: int) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         _close_stdout()
+    except OSError as error:
+        return _lost(error, code)
     return code
+
+
+def _lost(error: OSError, code: int) -> int:
+    """The work was done, but what was printed has no room: a code that says so, unless there is a worse one to tell."""
+    _close_stdout()
+    advice = "What was done is done and recorded; only what was printed is lost."
+    return failed(f"stdout: {error.strerror}.", advice, Exit(code or Exit.UNFINISHED), wants_json=False)
 
 
 def _close_stdout() -> None:
@@ -242,9 +252,13 @@ def _close_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _never_fail_on_a_letter() -> None:
-    """A terminal that cannot show a letter gets its number, not a traceback."""
-    for stream in (sys.stdout, sys.stderr):
+def _be_able_to_speak() -> None:
+    """A terminal that cannot show a letter gets its number, not a traceback; a stream that was closed swallows all."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open for as long as the process
+            setattr(sys, name, stream)
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")

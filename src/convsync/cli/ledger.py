@@ -29,9 +29,9 @@ WAITING = (State.UNKNOWN.value, State.HELD.value, State.REFUSED.value)
 
 VERDICTS = {"sent": State.ACCEPTED, "send-again": State.PENDING, "give-up": State.REFUSED}
 DECIDED = {
-    "sent": "count as sent",
-    "send-again": "go out with the next `convsync sync`",
-    "give-up": "are given up and never sent",
+    "sent": "to count as sent",
+    "send-again": "to go out with the next `convsync sync`",
+    "give-up": "given up, never to be sent",
 }
 
 lines_json = click.option("--json", "json_", is_flag=True, help="One JSON object a line instead of text.")
@@ -588,10 +588,9 @@ def _decided(rows: Sequence[dict[str, Any]], moved: Sequence[int], verdict: str,
         click.echo(line)
     if len(rows) > 50:
         click.echo(f"… and {len(rows) - 50} more")
-    would = "Dry run: these would be decided. They " if dry_run else "Decided: "
-    click.echo(
-        f"\n{would}{counted(len(rows) if dry_run else len(moved), 'delivery', 'deliveries')} {DECIDED[verdict]}."
-    )
+    number = len(rows) if dry_run else len(moved)
+    would = "Dry run, nothing is decided. It would be: " if dry_run else "Decided: "
+    click.echo(f"\n{would}{counted(number, 'delivery', 'deliveries')} {DECIDED[verdict]}.")
 
 
 def _as_listed(row: dict[str, Any]) -> dict[str, Any]:

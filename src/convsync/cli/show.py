@@ -152,12 +152,11 @@ def _unreadable(done: Summary) -> Iterator[str]:
 
 
 def _to_look_at(done: Summary) -> Iterator[str]:
-    """What a platform did not want, and how to see it."""
+    """What a platform took and could not use, and how to see it. What needs a person is told as a finding."""
     for name, counts in done.destinations.items():
-        for state, what in (("refused", "refused"), ("unmatched", "processed, but no click or person found")):
-            if counts[state]:
-                see = f"convsync ledger list --destination {name} --state {state}"
-                yield f"{name}: {count(counts[state])} {what}. Which: {see}"
+        if counts["unmatched"]:
+            see = f"convsync ledger list --destination {name} --state unmatched"
+            yield f"{name}: {count(counts['unmatched'])} processed, but no click or person found. Which: {see}"
 
 
 # -- progress

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
 
 from convsync.config.action import (
+    YANDEX_STATUSES,
     ActionSettings,
     GoogleTarget,
     Target,
@@ -43,6 +44,7 @@ from convsync.config.values import (
     Zone,
     duration,
     folder_of,
+    nearest,
     sqlite_path,
     suggestion,
 )
@@ -175,7 +177,7 @@ class Config(StrictModel):
 
     def warnings(self) -> list[Finding]:
         """What can be meant, but seldom is."""
-        return [*self._written.findings, *self._unused()]
+        return [*self._written.findings, *self._unused(), *self._misspelt()]
 
     def _unused(self) -> Iterator[Finding]:
         named = {name for action in self.actions.values() for name in action.targets}
@@ -191,6 +193,17 @@ class Config(StrictModel):
                 yield Finding(
                     "warning", "unsent_action", f"actions.{name}", message, "Name a destination in its section."
                 )
+
+    def _misspelt(self) -> Iterator[Finding]:
+        """Metrica takes any word as the name of a goal, so PAYED would be one, and nobody would ever see a sale."""
+        for name, action in self.actions.items():
+            for where, target in action.targets.items():
+                word = target.status if isinstance(target, YandexTarget) else None
+                meant = nearest(word, YANDEX_STATUSES) if word and word.isupper() else None
+                if meant and word != meant:
+                    message = f"{word} is no status of Metrica, so it counts as a JavaScript goal of that name."
+                    key = f"actions.{name}.{where}"
+                    yield Finding("warning", "status_as_goal", key, message, f"If {meant} was meant, write that.")
 
     def redacted(self) -> dict[str, Any]:
         """All settings with their defaults as plain data for display, secrets hidden."""

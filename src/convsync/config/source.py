@@ -98,7 +98,9 @@ def _overlap_text(value: timedelta | int) -> str | int:
 
 
 Columns = Annotated[tuple[str, ...], BeforeValidator(_columns)]
-FieldMap = Annotated[dict[str, Text], AfterValidator(_known_fields)]
+FieldMap = Annotated[dict[str, str], AfterValidator(_known_fields)]
+"""Our field → their column. An empty name: a column that happens to be named as our field is not to be read."""
+StatusWord = Literal["active", "cancelled", "refunded", "spam"]
 Clock = Annotated[time, BeforeValidator(_clock)]
 Pattern = Annotated[Text, AfterValidator(_glob)]
 Overlap = Annotated[timedelta | int, BeforeValidator(_overlap), PlainSerializer(_overlap_text)]
@@ -110,6 +112,7 @@ class CommonSource(StrictModel):
 
     id: Columns = ("external_id",)
     fields: FieldMap = Field(default_factory=dict)
+    statuses: dict[str, StatusWord] = Field(default_factory=dict)
     action: Text | None = None
     currency: Currency | None = None
     timezone: Zone | None = None

@@ -15,7 +15,7 @@ NEXT = {
     "in_flight": "Its request has left or is about to; if its run has died, the next run makes it unknown and settles it.",
     "accepted": "The platform has it. {more}",
     "confirmed": "Nothing more: the platform says it has processed it.",
-    "refused": "Nothing by itself: correct the row in the source, and the next run sends the corrected one.",
+    "refused": "Nothing by itself: correct the row in the source, and the next run that reads it sends the corrected one.",
     "unmatched": "Nothing: the platform processed it and found no click or person it belongs to.",
     "held": "It waits for a person.",
     "superseded": "Nothing: a newer revision took its place, or there was nothing to take back.",

@@ -66,6 +66,8 @@ class Taken:
     revised: int = 0
     superseded: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
+    bad: list[BadRow] = field(default_factory=list)
+    """The bad rows of a page that were not known yet."""
 
     def add(self, other: Taken) -> None:
         self.read += other.read
@@ -115,8 +117,9 @@ class Planner:
             writer = _PageWriter(conn, self.traits, now)
             writer.take(mapped)
             taken = writer.finish(run_id)
-            for row in bad:
-                taken.skipped["bad_row"] += self._bad_row(conn, row, now)
+            taken.bad = [row for row in bad if self._is_new(conn, row, now)]
+            if taken.bad:
+                taken.skipped["bad_row"] += len(taken.bad)
             if mark is not None:
                 conn.execute(
                     "INSERT INTO mark VALUES (?, ?, ?, ?) ON CONFLICT (source, part) DO UPDATE"
@@ -129,12 +132,13 @@ class Planner:
         """How far a source was read: part → value."""
         return dict(self.store.conn.execute("SELECT part, value FROM mark WHERE source = ?", (source,)))
 
-    def _bad_row(self, conn: sqlite3.Connection, row: BadRow, now: int) -> int:
-        """Remember a bad row; 1 if it was not known yet."""
-        return conn.execute(
+    def _is_new(self, conn: sqlite3.Connection, row: BadRow, now: int) -> bool:
+        """Remember a bad row. It is told once, however often an overlap brings it up again."""
+        told = conn.execute(
             "INSERT INTO bad_row VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (row.source, row.where, row.field, row.problem, row.advice, now),
-        ).rowcount
+        )
+        return told.rowcount > 0
 
 
 class _PageWriter:
@@ -274,7 +278,9 @@ class _PageWriter:
         if told == last.told:
             if last.state == State.PENDING and last.attempts == 0 and not traits.snapshots:
                 self._refresh(last.id, new.payload)
-            return False
+                return False
+            if last.state not in (State.REFUSED, State.UNMATCHED) or not self._corrected(last.id, new.payload, traits):
+                return False
         number = self._revise(action_id, one, new, last, traits)
         if number is None:
             return False
@@ -342,6 +348,11 @@ class _PageWriter:
         self.payloads += (number, new.payload)
         if action_id <= self.base:
             self.unskip.append((action_id, destination_id))
+
+    def _corrected(self, delivery_id: int, payload: bytes, traits: Traits) -> bool:
+        """Whether the source has learnt something since a platform refused this row, or found nobody for it."""
+        row = self.conn.execute("SELECT body FROM payload WHERE delivery_id = ?", (delivery_id,)).fetchone()
+        return row is not None and row[0] != (traits.merge(row[0], payload) if traits.snapshots else payload)
 
     def _refresh(self, delivery_id: int, payload: bytes) -> None:
         """An unsent delivery takes on what the source has learnt since (a click id, a corrected phone)."""

@@ -40,7 +40,7 @@ def own_ids(cells: Sequence[Any]) -> list[Any]:
         str(cell)
         if type(cell) is int
         else word
-        if type(cell) is str and ((word := cell.strip())[:1] > "9" or word.isalnum())
+        if type(cell) is str and ((word := cell.strip()).isalnum() or (word[:1] > "9" and "@" not in word))
         else None
         if cell is None
         else own_id(cell)
@@ -53,7 +53,7 @@ def platform_ids(cells: Sequence[Any]) -> list[Any]:
     platform_id = values.platform_id
     return [
         word
-        if type(cell) is str and ((word := cell.strip())[:1] > "9" or word.isalnum())
+        if type(cell) is str and ((word := cell.strip()).isalnum() or (word[:1] > "9" and "@" not in word))
         else None
         if cell is None
         else platform_id(cell)

@@ -18,6 +18,7 @@ EXACT = 2**53
 
 _SHOWN = 40
 _DAMAGED = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?[eE]\+[0-9]+|[0-9]+[.,][0-9]+[eE][0-9]+").fullmatch
+_PHONE = re.compile(r"\+[0-9][0-9 ()\-.]{8,}").fullmatch
 _POINT_ZERO = re.compile(r"[0-9]+\.0").fullmatch
 _SPREADSHEET_ADVICE = (
     "Export this column as text (in a spreadsheet, format it as text before the import) and read again."
@@ -82,8 +83,12 @@ def own_id(value: object) -> str | None:
     """An id that the shop or CRM gave: text for ever. A float counts while it is exact, so 123.0 is "123"."""
     if type(value) is str:
         word = value.strip()
-        if not word or word[0] > "9" or word.isalnum() or not _DAMAGED(word):
+        if not word or word.isalnum():
             return word or None
+        if is_contact(word):
+            raise _contact()
+        if word[0] > "9" or not _DAMAGED(word):
+            return word
         raise _damaged(word)
     if type(value) is int:
         return str(value)
@@ -96,8 +101,12 @@ def platform_id(value: object) -> str | None:
     """A click or client id: a platform issued text or an integer, so a float means that a spreadsheet was there."""
     if type(value) is str:
         word = value.strip()
-        if not word or word[0] > "9" or word.isalnum() or not (_DAMAGED(word) or _POINT_ZERO(word)):
+        if not word or word.isalnum():
             return word or None
+        if is_contact(word):
+            raise _contact()
+        if word[0] > "9" or not (_DAMAGED(word) or _POINT_ZERO(word)):
+            return word
         raise _damaged(word)
     if type(value) is int:
         return str(value)
@@ -114,6 +123,18 @@ def _id_text(value: object) -> str | None:
             raise _damaged(value)
         return str(int(value))
     return text(value)
+
+
+def is_contact(word: str) -> bool:
+    """Whether an id is in truth an e-mail address or a phone number, which the ledger never holds in clear."""
+    return "@" in word or (word[0] == "+" and _PHONE(word) is not None)
+
+
+def _contact() -> Unreadable:
+    return Unreadable(
+        "looks like an e-mail address or a phone number (not shown)",
+        "Name a column with an id that says nothing of the person, or a hash: the ledger keeps no contact in clear.",
+    )
 
 
 def _damaged(value: object) -> Unreadable:

@@ -155,7 +155,7 @@ class DataManager:
             return [stop.finding]
         except (NotSent, Unclear) as fault:
             message = f"Google did not answer ({fault.reason})."
-            return [self._read.finding("warning", "no_answer", message, "Check the network, then try again.")]
+            return [self._read.finding("error", "no_answer", message, "Check the network, then try again.")]
 
     def close(self) -> None:
         self.wire.close()

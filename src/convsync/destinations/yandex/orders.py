@@ -240,7 +240,8 @@ class Orders:
             advice = "If the token may only upload, set `counter_timezone`: then nothing is asked."
             return [stop.finding._replace(advice=f"{stop.finding.advice} {advice}")]
         except NotSent as fault:
-            return [self._note("warning", "no_answer", f"Metrica did not answer ({fault.reason}).", "Try again.")]
+            message = f"Metrica did not answer ({fault.reason})."
+            return [self._note("error", "no_answer", message, "Check the network, then try again.")]
         findings = [*self._probe_permission(counter), *self._probe_zone(counter), *self._probe_uploads()]
         if not self._hashed:
             message = "contact_hash is none: e-mails and phones stand in clear in the ledger until they are pruned."
