@@ -143,6 +143,7 @@ class Recorder:
                 counts = move.all(Outcome(Verdict.LATER, "sent again: the platform drops repeats by our id", 0.0), {})
                 conn.execute("UPDATE batch SET state = 'resent' WHERE id = ?", (number,))
                 body = {"from": ["unknown"], "to": "pending", "n": counts.total(), "verdict": "later"}
+                body["on_unknown"] = "resend"  # the policy of that moment; the configuration may change
                 events.append(conn, "requeued", body, at=now, run_id=run_id, batch_id=number)
                 if move.exhausted:
                     said = {"to": "held", "reason": EXHAUSTED, "ids": move.exhausted}
