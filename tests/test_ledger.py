@@ -21,7 +21,6 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     Ledger.open(tmp_path / "l.db").close()
     with sqlite3.connect(tmp_path / "l.db") as conn:
         conn.execute("PRAGMA user_version = 99")
-    conn.close()
     with pytest.raises(LedgerError, match="Upgrade convsync"):
         Ledger.open(tmp_path / "l.db")
 
@@ -90,12 +89,27 @@ def test_a_second_writer_is_told_who_holds_the_ledger(tmp_path: Path) -> None:
     second.release()
 
 
-def test_a_section_name_that_moves_to_another_account_is_refused(tmp_path: Path) -> None:
-    ledger = Ledger.open(tmp_path / "l.db")
-    ledger.runs.enlist("google", "google", "1234567890", "google.data_manager", "resend")
+def test_a_section_name_that_moves_to_another_account_is_refused_once_something_was_sent(world: World) -> None:
+    world.given(world.action("1"))
+    world.sync()
     with pytest.raises(ConfigError, match="section name of its own"):
-        ledger.runs.enlist("google", "google", "9999999999", "google.data_manager", "resend")
-    ledger.close()
+        world.ledger.runs.enlist("yandex", "yandex", "87654321", "yandex.orders", "resend")
+
+
+def test_a_mistyped_account_that_took_nothing_can_be_mended(world: World) -> None:
+    world.ledger.runs.enlist("yandex", "yandex", "99999999", "yandex.orders", "resend")
+    world.given(world.action("1"))
+    world.sync()
+    assert world.states("yandex") == {"1": "accepted"}
+
+
+def test_a_clock_that_was_set_back_stops_the_run_before_it_passes_anything_over(world: World) -> None:
+    world.given(world.action("1"))
+    world.sync()
+    world.clock.advance(-3600)
+    with pytest.raises(LedgerError, match="clock was set back"):
+        world.sync()
+    world.clock.advance(3600)
 
 
 @pytest.mark.parametrize(

@@ -389,6 +389,25 @@ def test_a_row_from_the_future_is_read_but_does_not_carry_the_mark_away(shop: Sh
     assert "3" in ids(list(shop.source().read(kept(first))))
 
 
+@pytest.mark.parametrize("page_rows", [1, 2, 100])
+def test_text_that_is_no_time_is_read_but_does_not_carry_the_mark_away(shop: Shop, page_rows: int) -> None:
+    shop.add((1, f"{DAY} 10:00:00"), (2, "n/a"), (3, "yesterday"))
+    first = list(shop.source(page_rows=page_rows).read({}))
+    assert ids(first) == ["1", "2", "3"]
+    assert codes(first) == ["odd_cursor"]
+    shop.add((4, f"{DAY} 11:00:00"))
+    second = list(shop.source(page_rows=page_rows).read(kept(first)))
+    assert {"2", "3", "4"} <= set(ids(second))
+    assert codes(second) == ["odd_cursor"]
+
+
+def test_a_mark_that_text_carried_away_is_given_up(shop: Shop) -> None:
+    shop.add((1, f"{DAY} 10:00:00"), (2, f"{DAY} 11:00:00"))
+    pages = list(shop.source().read({"": Mark("changed", "n/a", [2]).dump()}))
+    assert codes(pages) == ["cursor_changed"]
+    assert ids(pages) == ["1", "2"]
+
+
 def test_numbers_among_text_in_the_cursor_are_an_error_finding(shop: Shop) -> None:
     shop.add((1, 1772355600), (2, f"{DAY} 10:00:00"))
     assert codes(list(shop.source().read({}))) == ["mixed_cursor"]

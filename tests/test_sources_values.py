@@ -254,6 +254,7 @@ def test_a_local_time_that_happens_twice_is_the_first_and_a_skipped_one_counts_b
     st.datetimes(min_value=datetime(1990, 1, 1), max_value=datetime(2036, 1, 1)), st.sampled_from([BERLIN, MOSCOW, UTC])
 )
 def test_the_fast_reading_of_local_times_is_that_of_zoneinfo(local: datetime, zone: Any) -> None:
+    local = local.replace(fold=0)  # text does not say which of two equal local times is meant: the first
     expected = local.replace(tzinfo=zone).astimezone(UTC)
     assert values.time_reader(zone)(str(local)) == expected
     assert values.time_reader(zone)(local.isoformat()) == expected

@@ -7,8 +7,11 @@ from decimal import Decimal
 
 import pytest
 
+from convsync.destinations.yandex import Orders
 from convsync.errors import Exit
+from convsync.ledger import Patience
 from convsync.model import BadRow
+from convsync.sources import Window
 from worlds import World
 
 
@@ -204,8 +207,6 @@ def test_an_action_that_gains_an_identifier_later_is_sent_then(world: World) -> 
 
 
 def test_a_backfill_sends_nothing_twice_and_leaves_the_cursor_alone(world: World) -> None:
-    from convsync.sources import Window
-
     world.given(world.action("1"), world.action("2"))
     world.sync()
     marks = world.ledger.plan.marks("shop")
@@ -274,3 +275,63 @@ def test_a_bad_row_is_told_once_however_often_it_is_read_again(world: World) -> 
     assert (first.exit_code, first.taken.skipped["bad_row"]) == (Exit.ATTENTION, 1)
     assert (second.exit_code, second.taken.skipped["bad_row"]) == (Exit.OK, 0)
     assert [row["place"] for row in world.ledger.audit.bad_rows()] == ["row id 7 of source shop"]
+
+
+def test_two_changes_of_a_sent_action_in_one_page_end_with_the_last(world: World) -> None:
+    deal = world.action("D")
+    world.given(deal)
+    world.sync()
+    world.given(deal._replace(value=Decimal(200)), deal._replace(value=Decimal(300)))
+    assert world.sync().exit_code == Exit.OK
+    assert world.conversions()["Cj0KCQ-D"]["values"] == ["100", "300"]
+    assert world.orders()["order-D"]["revenue"] == "300"
+
+
+def test_a_request_that_cannot_be_built_stops_one_destination_only(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Orders, payloads: object, token: str) -> bytes:
+        raise ValueError("a fault of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Orders, "encode", broken)
+        world.given(world.action("1"))
+        assert world.sync().exit_code == Exit.UNFINISHED
+    assert world.states("google") == {"1": "accepted"}
+    assert world.states("yandex") == {"1": "pending"}
+    assert [row["attempts"] for row in world.rows("yandex")] == [0]
+    world.sync()
+    assert world.states("yandex") == {"1": "accepted"}
+
+
+def test_a_wrong_conversion_action_is_mended_by_naming_the_right_one(world: World) -> None:
+    """What waits for the wrong one must not stand in the way of everything after it."""
+    world.platforms = ("google",)
+    world.given(world.action("1"))
+    engine = world.engine()
+    for rule in engine.mapper.rules.values():
+        for address in rule.addresses:
+            address.target.conversion_action = address.target.goal_key = "7777777777"
+    assert engine.sync().exit_code == Exit.USAGE
+    world.given(world.action("2"))
+    mended = world.sync()
+    assert world.states("google") == {"1": "superseded", "2": "accepted"}
+    assert any(finding.code == "goal_gone" and "backfill" in finding.advice for finding in mended.findings)
+    world.given(world.action("1"), world.action("2"))
+    world.engine().backfill(Window(world.clock.now() - timedelta(days=7), world.clock.now()))
+    assert {one["count"] for one in world.conversions().values()} == {1}
+    assert set(world.conversions()) == {"Cj0KCQ-1", "Cj0KCQ-2"}
+
+
+def test_an_outage_of_days_holds_nothing(world: World) -> None:
+    """A connection that is refused is not an attempt: however long it lasts, the rows stay due."""
+    world.platforms = ("google",)
+    world.patience = Patience(max_attempts=2, first_wait=0)
+    world.given(world.action("1"))
+    url, world.box_url = world.box.url, "http://127.0.0.1:1"
+    for _ in range(4):
+        assert world.sync().exit_code == Exit.UNFINISHED
+        world.clock.advance(86_400)
+    world.box_url = url
+    world.sync()
+    assert world.states("google") == {"1": "accepted"}

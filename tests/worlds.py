@@ -61,6 +61,7 @@ class World:
 
     def __init__(self, folder: Path, box: Sandbox, clock: StandingClock) -> None:
         self.box = box
+        self.box_url = box.url
         self.clock = clock
         self.path = folder / "ledger.db"
         self.source = ListSource()
@@ -174,8 +175,8 @@ class World:
             client_id="sandbox-client",
             client_secret="sandbox-secret",
             refresh_token="sandbox-refresh",
-            data_manager_url=self.box.url,
-            token_url=f"{self.box.url}/token",
+            data_manager_url=self.box_url,
+            token_url=f"{self.box_url}/token",
             poll_after=timedelta(minutes=30),
             poll_every=timedelta(minutes=30),
             batch_rows=self.batch_rows.get("google", 2000),
@@ -187,7 +188,7 @@ class World:
             "yandex",
             counter_id="12345678",
             token=self.token,
-            metrica_url=self.box.url,
+            metrica_url=self.box_url,
             batch_rows=self.batch_rows.get("yandex", 100_000),
             wire=self.wire(),
         )
@@ -196,7 +197,7 @@ class World:
         return Pixel(
             "vk",
             pixel_id="1234567",
-            tracker_url=f"{self.box.url}/tracker",
+            tracker_url=f"{self.box_url}/tracker",
             on_ambiguous=self.on_ambiguous,  # type: ignore[arg-type]
             wire=self.wire(keep_alive=False),
         )

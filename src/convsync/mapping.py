@@ -55,6 +55,14 @@ class Mapper:
             for name, rule in rules.items()
         }
 
+    def goals(self) -> dict[str, frozenset[str]]:
+        """By destination: what the configuration sends there."""
+        found: dict[str, set[str]] = {}
+        for rule in self.rules.values():
+            for address in rule.addresses:
+                found.setdefault(address.route.name, set()).add(address.target.goal_key)
+        return {name: frozenset(goals) for name, goals in found.items()}
+
     def page(self, actions: Sequence[Action], now: datetime) -> list[Mapped]:
         return [self.action(action, now) for action in actions]
 

@@ -87,6 +87,7 @@ class Engine:
         self._begin(command)
         before_id = (self.ledger.store.one("SELECT max(id) FROM delivery") or 0) + 1
         self.uploads.settle()
+        self.uploads.retire(self.mapper.goals())
         take_in()
         self.uploads.expire(before_id)
         for _ in range(ROUNDS):

@@ -151,14 +151,25 @@ class Uploads:
 
     def _claim(self, channel: Channel) -> Batch | None:
         route, pieces = channel.route, channel.pieces
-        batch = self.ledger.claim.batch(
-            channel.lease,
-            route.batch_rows,
-            route.encode,
-            now=self.run.now(),
-            run_id=self.run.id,
-            ids=pieces.popleft() if pieces else None,
-        )
+
+        def encode(payloads: Sequence[bytes], token: str) -> bytes:
+            try:
+                return route.encode(payloads, token)
+            except Exception as error:
+                raise _CannotEncode(type(error).__name__) from error
+
+        try:
+            batch = self.ledger.claim.batch(
+                channel.lease,
+                route.batch_rows,
+                encode,
+                now=self.run.now(),
+                run_id=self.run.id,
+                ids=pieces.popleft() if pieces else None,
+            )
+        except _CannotEncode as error:  # nothing was claimed: the transaction is undone
+            self._give_up(channel, f"a request could not be built ({error}), please report this")
+            return None
         if batch is not None:
             channel.counts["claimed"] += len(batch.items)
         return batch
@@ -243,7 +254,8 @@ class Uploads:
             channel.failures += 1
             if error.reason in OURS:
                 return Answer(Outcome(Verdict.RETURNED, error.reason))
-            return Answer(Outcome(Verdict.LATER, f"not sent: {error.reason}", error.wait))
+            wait = channel.destination.patience.first_wait if error.wait is None else error.wait
+            return Answer(Outcome(Verdict.RETURNED, f"not sent: {error.reason}", wait))
         except Unclear as error:
             channel.failures += 1
             return Answer(Outcome(Verdict.UNKNOWN, f"no answer: {error.reason}"))
@@ -359,6 +371,20 @@ class Uploads:
         channel.counts.update(counts)
         self._follow(channel, answer)
 
+    def retire(self, goals: Mapping[str, frozenset[str]]) -> None:
+        """What waits for a goal that was mended or taken out of the configuration must not stand in the way."""
+        for channel in self.channels:
+            name = channel.route.name
+            gone = self.ledger.record.retire(
+                channel.id, goals.get(name, frozenset()), now=self.run.now(), run_id=self.run.id
+            )
+            channel.counts["superseded"] += gone
+            if gone:
+                self.run.find(
+                    "warning", "goal_gone", name, f"{_conversions(gone)} not sent: their goal is not configured any more.",
+                    "If it was mended, `convsync backfill` plans them for the new one.",
+                )  # fmt: skip
+
     def expire(self, before_id: int) -> None:
         """What waited in the ledger since earlier runs and is now too old for its platform."""
         for channel in self.channels:
@@ -448,6 +474,10 @@ class Uploads:
         while batch := self._claim(channel):
             items = self.ledger.claim.payloads_of(batch)
             show(route.name, route.preview(items))
+
+
+class _CannotEncode(Exception):
+    """A fault of ours in one route: it stops that destination, not the run."""
 
 
 def _conversions(count: int) -> str:

@@ -281,3 +281,16 @@ def test_verify_beside_a_running_sync_looks_at_one_moment(shop: Any) -> None:
     shop.wait_for("in_flight")
     assert shop.run("ledger", "verify").exit_code == 0
     run.communicate(timeout=20)
+
+
+def test_an_endless_or_hostile_id_leaves_the_terminal_in_order(shop: Any) -> None:
+    shop.row("x" * 500)
+    shop.row("esc\x1b[31m\x07\nnext")
+    shop.run("sync")
+    listed = shop.run("ledger", "list").stdout
+    assert max(map(len, listed.splitlines())) < 200
+    assert "…" in listed
+    told = shop.run("ledger", "show", "shop/esc\x1b[31m\x07\nnext").stdout
+    assert told.startswith("shop/esc\ufffd[31m\ufffd\ufffdnext sale")
+    assert "\x07" not in listed + told
+    assert shop.rows("--destination", "vk")[0]["external_id"] == "x" * 500

@@ -253,6 +253,7 @@ def show(talk: Talk, what: str, json_: bool) -> None:
     \b
     Exit codes: 0 told · 2 there is no such action
     """
+    from convsync.cli.show import plain
     from convsync.ledger.life import tell
 
     with _open(talk) as (_, book):
@@ -270,11 +271,11 @@ def show(talk: Talk, what: str, json_: bool) -> None:
             click.echo()
         where = story["destination"] or "any destination"
         title = f"{story['source']}/{story['external_id']} {story['action']} → {where}: {story['state']}"
-        click.echo(click.style(title, bold=True))
+        click.echo(click.style(plain(title), bold=True))
         if "key" in story:
             click.echo(f"  key {story['key']}, revision {story['revision']}")
         for sentence in story["sentences"]:
-            click.echo(f"  {sentence}")
+            click.echo(f"  {plain(sentence)}")
 
 
 def _by_destination(stories: list[dict[str, Any]]) -> list[dict[str, Any]]:

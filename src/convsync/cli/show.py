@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PAGE = 500
 """Lines that are aligned with each other; a long list is printed page by page."""
 GAP = "  "
+WIDEST = 60
 
 ENDINGS = {
     Exit.OK: "Done. Nothing needs a person.",
@@ -46,7 +47,7 @@ def columns(rows: Iterable[Sequence[str]], header: Sequence[str], *, right: Sequ
     widths = [len(name) for name in header]
     rest, head = iter(rows), [list(header)]
     while True:
-        page = [*head, *([_plain(cell) for cell in row] for row in islice(rest, PAGE))]
+        page = [*head, *(_shown(row) for row in islice(rest, PAGE))]
         for row in page:
             widths = [max(width, len(cell)) for width, cell in zip(widths, row, strict=True)]
         for row in page:
@@ -59,7 +60,13 @@ def columns(rows: Iterable[Sequence[str]], header: Sequence[str], *, right: Sequ
         head = []
 
 
-def _plain(text: str) -> str:
+def _shown(row: Sequence[str]) -> list[str]:
+    """One endless id must not push all other lines apart; what stands last may be as long as it likes."""
+    *cells, last = map(plain, row)
+    return [*(cell if len(cell) <= WIDEST else f"{cell[: WIDEST - 1]}…" for cell in cells), last]
+
+
+def plain(text: str) -> str:
     """Text of a CRM must not move the cursor."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 

@@ -35,7 +35,11 @@ class Ledger:
     def open(cls, path: Path, *, read_only: bool = False) -> Ledger:
         """Open the ledger at `path`; a writer makes it, and brings an older schema up to date, under the lock it holds."""
         store = Store(path, read_only=read_only)
-        schema.migrate(store)
+        try:
+            schema.migrate(store)
+        except BaseException:
+            store.close()
+            raise
         return cls(store)
 
     def close(self) -> None:

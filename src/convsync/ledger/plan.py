@@ -150,7 +150,7 @@ class _PageWriter:
         self.now = now
         self.taken = Taken()
         self.first_id: int = (conn.execute("SELECT max(id) FROM delivery").fetchone()[0] or 0) + 1
-        self.next_id = self.first_id
+        self.next_id = self.unwritten = self.first_id
         self.base = 0
         self.deliveries: list[object] = []  # flat: sixteen values a row
         self.payloads: list[object] = []  # flat: two values a row
@@ -351,11 +351,13 @@ class _PageWriter:
 
     def _corrected(self, delivery_id: int, payload: bytes, traits: Traits) -> bool:
         """Whether the source has learnt something since a platform refused this row, or found nobody for it."""
+        self._written(delivery_id)
         row = self.conn.execute("SELECT body FROM payload WHERE delivery_id = ?", (delivery_id,)).fetchone()
         return row is not None and row[0] != (traits.merge(row[0], payload) if traits.snapshots else payload)
 
     def _refresh(self, delivery_id: int, payload: bytes) -> None:
         """An unsent delivery takes on what the source has learnt since (a click id, a corrected phone)."""
+        self._written(delivery_id)
         self.conn.execute(
             "UPDATE payload SET body = ? WHERE delivery_id = ? AND body <> ?", (payload, delivery_id, payload)
         )
@@ -389,6 +391,7 @@ class _PageWriter:
     def _move(self, to: State, reason: str, delivery_id: int, destination: str) -> None:
         if to is State.SUPERSEDED:
             self.taken.superseded[destination] += 1
+        self._written(delivery_id)
         self.conn.execute(
             "UPDATE delivery SET state = ?, reason = ?, updated_at = ? WHERE id = ?",
             (to, reason, self.now, delivery_id),
@@ -397,7 +400,13 @@ class _PageWriter:
 
     # -- the end of the page
 
+    def _written(self, delivery_id: int) -> None:
+        """Make sure that a delivery planned earlier in this page can be found in the tables."""
+        if delivery_id >= self.unwritten:
+            self._flush()
+
     def _flush(self) -> None:
+        self.unwritten = self.next_id
         NEW_DELIVERIES.run(self.conn, self.deliveries)
         NEW_PAYLOADS.run(self.conn, self.payloads)
         self.conn.executemany(

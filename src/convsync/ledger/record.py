@@ -178,6 +178,21 @@ class Recorder:
         )
         return Counter({state: n for state, n in found if n})
 
+    def retire(self, destination_id: int, goals: frozenset[str], *, now: int, run_id: str) -> int:
+        """What waits, has never reached the platform, and is for a goal that the configuration names no more."""
+        reason = "the configuration does not name its goal any more"
+        with self.store.atomic() as conn:
+            found = conn.execute(
+                "UPDATE delivery SET state = 'superseded', reason = ?, updated_at = ? WHERE destination_id = ?"
+                " AND state = 'pending' AND NOT reached AND goal NOT IN (SELECT value FROM json_each(?)) RETURNING id",
+                (reason, now, destination_id, orjson.dumps(sorted(goals)).decode()),
+            )
+            ids = sorted(row[0] for row in found)
+            if ids:
+                said = {"to": "superseded", "reason": reason, "ids": ids}
+                events.append(conn, "moved", said, at=now, run_id=run_id, deliveries=ids)
+        return len(ids)
+
     def resolve(self, ids: Sequence[int], to: State, reason: str, *, now: int, run_id: str | None) -> list[int]:
         """A person's word about deliveries that wait for one. Returns the ids that were moved."""
         with self.store.atomic() as conn:

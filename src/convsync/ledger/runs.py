@@ -9,9 +9,12 @@ from typing import Any
 import orjson
 
 from convsync import __version__
-from convsync.errors import ConfigError
+from convsync.errors import ConfigError, LedgerError
 from convsync.ledger import events
+from convsync.ledger.audit import iso
 from convsync.ledger.store import Store
+
+CLOCK_SLACK_MS = 10 * 60_000
 
 
 class Runs:
@@ -19,6 +22,13 @@ class Runs:
         self.store = store
 
     def begin(self, run_id: str, command: str, *, now: int) -> None:
+        """Open a run. A clock that was set back would take honest actions for future ones, and pass them over."""
+        last = self.store.one("SELECT max(started_at) FROM run")
+        if last is not None and last > now + CLOCK_SLACK_MS:
+            raise LedgerError(
+                f"The last run of this ledger began at {iso(last)}, which is yet to come: the clock was set back.",
+                "Set the clock of this machine, then run again.",
+            )
         with self.store.atomic() as conn:
             conn.execute(
                 "INSERT INTO run (id, command, version, pid, started_at) VALUES (?, ?, ?, ?, ?)",
@@ -42,17 +52,23 @@ class Runs:
             if row is None:
                 sql = "INSERT INTO destination (name, platform, account, route, on_unknown) VALUES (?, ?, ?, ?, ?)"
                 return int(conn.execute(sql, (name, platform, account, route, on_unknown)).lastrowid or 0)
-            if (row[1], row[2]) != (platform, account):
+            if (row[1], row[2]) != (platform, account) and self._reached(row[0]):
                 raise ConfigError(
                     f"[destinations.{name}] was {row[1]} account {row[2]} until now, and is {platform} account {account}"
                     " in this configuration.",
                     "What was sent belongs to the old account: give the new one a section name of its own.",
                 )
             conn.execute(
-                "UPDATE destination SET route = ?, on_unknown = ? WHERE id = ? AND (route <> ? OR on_unknown <> ?)",
-                (route, on_unknown, row[0], route, on_unknown),
+                "UPDATE destination SET platform = ?, account = ?, route = ?, on_unknown = ?, learned = CASE"
+                " WHEN account = ? THEN learned ELSE '{}' END WHERE id = ?",
+                (platform, account, route, on_unknown, account, row[0]),
             )
             return int(row[0])
+
+    def _reached(self, destination_id: int) -> bool:
+        """Whether anything may have reached the account of this destination: a mistyped one can still be mended."""
+        query = "SELECT 1 FROM delivery WHERE destination_id = ? AND (reached OR state = 'in_flight') LIMIT 1"
+        return self.store.one(query, (destination_id,)) is not None
 
     def learned(self, destination_id: int) -> dict[str, str]:
         text = self.store.one("SELECT learned FROM destination WHERE id = ?", (destination_id,))

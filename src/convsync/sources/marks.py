@@ -96,6 +96,11 @@ def _text_start(value: str, overlap: timedelta, zone: tzinfo | None) -> str | No
     return earlier + parts[4]
 
 
+def is_time(value: Scalar) -> bool:
+    """Whether the overlap could be taken from this mark. Text that is no time sorts behind every honest time."""
+    return not isinstance(value, str) or _text_start(value, timedelta(), None) is not None
+
+
 def _precision(clock: str) -> str:
     return "seconds" if clock.count(":") == 2 else "minutes"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import timedelta
@@ -14,7 +15,7 @@ from convsync.errors import SourceError, SourceUnavailable
 from convsync.model import Action, Finding
 from convsync.sources import Page, Window
 from convsync.sources.fields import FieldMap, FieldOptions, Rows
-from convsync.sources.marks import Condition, Mark, beyond, is_future, load, order, start, whole_groups
+from convsync.sources.marks import Condition, Mark, beyond, is_future, is_time, load, order, start, whole_groups
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
 _SELECT = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?:select|with|values)\b", re.IGNORECASE | re.DOTALL).match
@@ -132,20 +133,19 @@ class SqlSource:
     def _read_since(self, database: Database, stored: str | None) -> Iterator[Page]:
         select = self._select(database, with_cursor=True)
         mark = load(stored, self.name) if stored else None
-        mark, findings = self._survey(database, mark)
+        mark, timed, findings = self._survey(database, mark)
         condition, doubt = self._since(select, mark)
         if findings or doubt:
             yield Page([], [], None, (*findings, *doubt))
-        ahead = 0
+        left: Counter[str] = Counter()
         for rows in self._blocks(database, select, first=condition):
             actions, bad = select.rows.read(rows, self._where(select))
-            reached, future = self._reached(select, rows)
-            ahead += future
+            reached = self._reached(select, rows, timed, left)
             moved = reached is not None and reached.after(mark)
             mark = reached if moved else mark
             yield Page(actions, bad, ("", reached.dump()) if reached is not None and moved else None)
-        if ahead:
-            yield Page([], [], None, (self._ahead(ahead),))
+        if left:
+            yield Page([], [], None, tuple(self._left(code, count) for code, count in left.items()))
 
     def _blocks(
         self, database: Database, select: Select, first: Condition = EVERY, always: Condition = EVERY
@@ -182,8 +182,10 @@ class SqlSource:
         advice = "Rows that are committed late may be missed. Choose a column with a time, or an integer, as `cursor`."
         return Condition(f"{column} >= ?", (mark.cursor,)), (self._finding("warning", "no_overlap", message, advice),)
 
-    def _survey(self, database: Database, mark: Mark | None) -> tuple[Mark | None, list[Finding]]:
-        """What would make rows invisible to a cursor: NULLs, numbers among text, a mark that is of another kind."""
+    def _survey(self, database: Database, mark: Mark | None) -> tuple[Mark | None, bool, list[Finding]]:
+        """What would make rows invisible to a cursor: NULLs, numbers among text, a mark that is of another kind. Also
+        whether the cursor tells times, so that other text among them is not taken for a later one.
+        """
         inner, column, findings = f"(\n{self._query}\n) AS source", f'"{self._cursor}"', []
         parts = (
             f"min({column}) FROM {inner}",
@@ -199,14 +201,14 @@ class SqlSource:
             message = f"{self._cursor} holds both numbers and text: new rows with a number would never be read."
             advice = "Write one kind of value into this column."
             findings.append(self._finding("error", "mixed_cursor", message, advice))
-        if mark is not None and not (
-            mark.column == self._cursor and self._kind(highest) in (None, self._kind(mark.cursor))
-        ):
+        timed = any(isinstance(one, str) and is_time(one) for one in (lowest, highest))
+        fits = mark is None or (mark.column == self._cursor and self._kind(highest) in (None, self._kind(mark.cursor)))
+        if mark is not None and not (fits and (is_time(mark.cursor) or not timed)):
             message = f"the stored cursor does not fit {self._cursor}: the source is read from its beginning."
             advice = "What is known already is not sent again."
             findings.append(self._finding("warning", "cursor_changed", message, advice))
             mark = None
-        return mark, findings
+        return mark, timed, findings
 
     def _kind(self, value: object) -> int | None:
         """Whether a cursor value is a number or a text; None is neither, and nothing else can be a mark."""
@@ -216,17 +218,20 @@ class SqlSource:
             return order(value)[0]
         raise SourceError(f"source {self.name}: the cursor column {self._cursor} holds neither numbers nor text.")
 
-    def _reached(self, select: Select, rows: list[Row]) -> tuple[Mark | None, int]:
-        """The last row's mark; rows dated in the future do not move it, and are counted."""
+    def _reached(self, select: Select, rows: list[Row], timed: bool, left: Counter[str]) -> Mark | None:
+        """The last row's mark; rows dated in the future, or by no time at all, do not move it, and are counted."""
         assert self._cursor is not None
-        now, future = self._now(), 0
+        now = self._now()
         for row in reversed(rows):
             cursor, *ids = select.key(row)
             assert isinstance(cursor, int | float | str)
-            if not is_future(cursor, now):
-                return Mark(self._cursor, cursor, ids), future
-            future += 1
-        return None, future
+            if timed and not is_time(cursor):
+                left["odd_cursor"] += 1
+            elif is_future(cursor, now):
+                left["future_cursor"] += 1
+            else:
+                return Mark(self._cursor, cursor, ids)
+        return None
 
     # --- the query ----------------------------------------------------------------------------------------------------
 
@@ -285,7 +290,7 @@ class SqlSource:
 
     def _look(self, database: Database) -> list[Finding]:
         select = self._select(database, with_cursor=self._cursor is not None)
-        findings = self._survey(database, None)[1] if self._cursor else []
+        findings = self._survey(database, None)[2] if self._cursor else []
         if database.sorts(select.page(), (1,)):
             keys = ", ".join(key.split(" ")[0] for key in select.keys)
             message = f"there is no index on ({keys}): every page sorts the whole table."
@@ -297,11 +302,11 @@ class SqlSource:
             findings.append(self._finding("warning", "bad_rows", message, bad[0].advice))
         return findings
 
-    def _ahead(self, count: int) -> Finding:
-        message = f"{count} rows have a {self._cursor} in the future: they are read again on every run."
-        return self._finding(
-            "warning", "future_cursor", message, "Correct the clock or the rows; the cursor waits before them."
-        )
+    def _left(self, code: str, count: int) -> Finding:
+        """Rows that the cursor does not pass."""
+        what = {"future_cursor": "in the future", "odd_cursor": "that is no time"}[code]
+        message = f"{count} rows have a {self._cursor} {what}: they are read again on every run."
+        return self._finding("warning", code, message, "Correct the clock or the rows; the cursor waits before them.")
 
     def _finding(self, level: str, code: str, message: str, advice: str = "") -> Finding:
         return Finding(level, code, f"source {self.name}", message, advice)
