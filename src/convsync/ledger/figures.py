@@ -84,7 +84,10 @@ class Figures:
             values = [value for *_, value in reached if value is not None]
             counts = (sum(n for *_, n, _ in reached), sum(values) if values else None)
             far = [sum(n for *_, reach, n, _ in reached if reach in steps) for steps in ((1, 2, 3), (3,), (2,))]
-            yield Tally(date.fromisoformat(day), *same, *counts, *far)
+            platform, campaign, action, kind, source, currency = same
+            of = (platform, campaign, action, kind, source, currency)
+            addressed, taken, unknown = far
+            yield Tally(date.fromisoformat(day), *of, *counts, addressed, taken, unknown)
 
 
 def _midnight(day: date, zone: ZoneInfo) -> int:
