@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from worlds import World
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     Ledger.open(tmp_path / "l.db").close()
-    with sqlite3.connect(tmp_path / "l.db") as conn:
+    with closing(sqlite3.connect(tmp_path / "l.db")) as conn, conn:
         conn.execute("PRAGMA user_version = 99")
     with pytest.raises(LedgerError, match="Upgrade convsync"):
         Ledger.open(tmp_path / "l.db")
