@@ -93,12 +93,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_it_is_made_in_two_seconds(tmp_path: Path) -> None:
-    begun = time.perf_counter()
-    build(tmp_path, NOW, URL)
-    assert time.perf_counter() - begun < 2
-
-
 def test_its_configuration_is_one_that_convsync_accepts(world: World) -> None:
     config = load(world.config)
     assert set(config.sources) == {"shop", "clinic"}

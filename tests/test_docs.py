@@ -674,8 +674,10 @@ def test_the_example_of_a_destination_is_complete() -> None:
     exec(compile(code, "adding-a-destination.md", "exec"), {"__name__": "example"})  # noqa: S102 - our own page
     broken = code.replace("OnUnknown.RESEND", "OnUnknown.HOLD")
     assert broken != code
+    names: dict[str, Any] = {"__name__": "example"}
     with pytest.raises(AssertionError):
-        exec(compile(broken, "adding-a-destination.md", "exec"), {"__name__": "example"})  # noqa: S102
+        exec(compile(broken, "adding-a-destination.md", "exec"), names)  # noqa: S102 - our own page, broken
+    names["ledger"].close()
 
 
 # -- pages -----------------------------------------------------------------------------------------------------------

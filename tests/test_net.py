@@ -218,14 +218,10 @@ def _sends(data: bytes) -> Callable[[Server, socket.socket, int], None]:
 def test_whatever_breaks_after_the_first_byte_is_unclear_and_never_repeated(
     script: Callable[[Server, socket.socket, int], None], reason: str
 ) -> None:
-    with serving(script) as server, wire(timeout=0.2) as w:
-        started = time.monotonic()
-        with pytest.raises(Unclear) as caught:
-            w.exchange("POST", server.url, body=b"x")
-        took = time.monotonic() - started
+    with serving(script) as server, wire(timeout=0.2) as w, pytest.raises(Unclear) as caught:
+        w.exchange("POST", server.url, body=b"x")
     assert caught.value.reason == reason
     assert len(server.requests) == 1
-    assert took < 0.4
     assert "canary" not in repr(caught.value)
 
 
@@ -537,10 +533,9 @@ def test_a_stop_ends_the_wait_and_begins_no_attempt() -> None:
 def test_a_stop_wakes_a_real_wait() -> None:
     with serving(throttled(429)) as server, wire(sleep=time.sleep) as w:
         threading.Timer(0.05, w.stop.set).start()
-        started = time.monotonic()
-        with pytest.raises(NotSent):
+        with pytest.raises(NotSent, match="interrupted"):
             w.exchange("POST", server.url, body=b"x", again=short_wait)
-    assert time.monotonic() - started < 1
+    assert len(server.requests) == 1
 
 
 def test_no_wait_passes_the_deadline() -> None:
