@@ -216,7 +216,7 @@ class Uploads:
     def _answered(self, job: Job, future: Future[Any]) -> None:
         batch, channel = job.subject, job.channel
         assert isinstance(batch, Batch)
-        answer = self._understand(channel, future, len(batch.items))
+        answer = self._understand(channel, future)
         counts = self.ledger.record.answer(
             batch.id,
             answer,
@@ -246,7 +246,7 @@ class Uploads:
         middle = len(items) // 2
         channel.pieces += [items[:middle], items[middle:]]
 
-    def _understand(self, channel: Channel, future: Future[Any], rows: int) -> Answer:
+    def _understand(self, channel: Channel, future: Future[Any]) -> Answer:
         """What came of a request. Nothing that is not understood ever counts as success, or as failure."""
         try:
             answer = future.result()
