@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+from convsync.config.action import GoogleTarget, VkTarget, YandexTarget
+from convsync.destinations import Route
 from convsync.destinations.google.data_manager import DataManager
 from convsync.destinations.vk import Pixel
 from convsync.destinations.yandex import Orders
@@ -23,6 +24,17 @@ from convsync.sources import Page, Window
 from convsync.sync import Destination, Engine, Summary
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def google_target(action: str, **said: Any) -> GoogleTarget:
+    return GoogleTarget(conversion_action={"lead": "1111111111", "sale": "2222222222"}[action], **said)
+
+
+TARGETS: dict[str, Callable[[str], Any]] = {
+    "google": google_target,
+    "yandex": lambda action: YandexTarget(status={"lead": "IN_PROGRESS", "sale": "PAID"}[action]),
+    "vk": lambda action: VkTarget(goal=f"crm_{action}"),
+}
 
 
 class StandingClock:
@@ -73,6 +85,11 @@ class World:
         self.stop = threading.Event()
         self.token = "sandbox-token"
         self.ledger = Ledger.open(self.path)
+        self.routes: dict[str, Callable[[], Route]] = {
+            "google": self._google,
+            "yandex": self._yandex,
+            "vk": self._vk,
+        }
 
     # -- given
 
@@ -95,21 +112,9 @@ class World:
     # -- when
 
     def engine(self, **options: Any) -> Engine:
-        routes = [getattr(self, f"_{name}")() for name in self.platforms]
-        targets = {
-            "google": lambda name: SimpleNamespace(
-                conversion_action={"lead": "1111111111", "sale": "2222222222"}[name],
-                goal_key={"lead": "1111111111", "sale": "2222222222"}[name],
-                event_source=None,
-            ),
-            "yandex": lambda name: SimpleNamespace(
-                status={"lead": "IN_PROGRESS", "sale": "PAID"}[name],
-                goal_key={"lead": "IN_PROGRESS", "sale": "PAID"}[name],
-            ),
-            "vk": lambda name: SimpleNamespace(goal=f"crm_{name}", goal_key=f"crm_{name}"),
-        }
+        routes = [self.routes[name]() for name in self.platforms]
         rules = {
-            name: Rule(name, tuple(Address(route, targets[route.name](name)) for route in routes))
+            name: Rule(name, tuple(Address(route, TARGETS[route.name](name)) for route in routes))
             for name in ("lead", "sale")
         }
         destinations = [Destination(route, self.patience) for route in routes]

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from convsync.destinations import Route
-from convsync.model import Action, Conversion, Mapped, Skip, SkipReason
+from convsync.model import Action, Conversion, Mapped, Skip, SkipReason, click_hash
 from convsync.normalise import minor_units, person
 
 TOLERANCE = timedelta(days=1)
@@ -99,7 +99,8 @@ class Mapper:
 def _mapped(
     action: Action, kind: str, value: int | None, results: tuple[Conversion | Skip, ...], due_at: int = 0
 ) -> Mapped:
-    return Mapped(action, kind, platform_of(action), campaign_of(action), value, due_at, results)
+    click = None if action.gclid is None else click_hash(action.gclid)
+    return Mapped(action, kind, platform_of(action), campaign_of(action), value, due_at, results, click)
 
 
 def _value(value: Decimal, currency: str | None) -> tuple[int | None, tuple[SkipReason, str] | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -62,6 +62,7 @@ class SkipReason(enum.StrEnum):
     NEGATIVE_VALUE = "negative_value"
     CANCELLED_UNSENT = "cancelled_unsent"
     CANNOT_ADJUST = "cannot_adjust"
+    REFUND_IGNORED = "refund_ignored"
     STALE = "stale"
 
     @property
@@ -82,6 +83,7 @@ SENTENCES = {
     SkipReason.NEGATIVE_VALUE: "its value is negative; a refund is a status, not a negative sale",
     SkipReason.CANCELLED_UNSENT: "it was cancelled or refunded before anything was sent: nothing to take back",
     SkipReason.CANNOT_ADJUST: "this platform cannot change what was once sent; the change stays in the ledger",
+    SkipReason.REFUND_IGNORED: "the configuration says not to tell this platform of refunds (on_refund)",
     SkipReason.STALE: "the order has already been reported in a later state",
 }
 
@@ -108,6 +110,21 @@ class Verdict(enum.StrEnum):
     """Definitely not processed, through no fault of the row: pending again, and the attempt does not count."""
     UNKNOWN = "unknown"
     HELD = "held"
+
+
+class Item(NamedTuple):
+    """One line of a cart: the id of the product in the Merchant Center feed, how many, and the price of one."""
+
+    id: str | None
+    quantity: int
+    price: Decimal | None
+
+
+class Cart(NamedTuple):
+    """What was bought. `discount` and the prices are in major units of the action's currency."""
+
+    items: tuple[Item, ...]
+    discount: Decimal | None = None
 
 
 class Action(NamedTuple):
@@ -151,6 +168,13 @@ class Action(NamedTuple):
     utm_content: str | None = None
     utm_term: str | None = None
     campaign_id: str | None = None
+    call_start_at: datetime | None = None
+    """When the phone call began that led to this action (call conversions)."""
+    customer_type: str | None = None
+    """`new`, `returning` or `reengaged`, as the source tells it."""
+    custom_variables: tuple[tuple[str, str], ...] = ()
+    """Name and value of each custom variable, in the order of the configuration; empty ones are left out."""
+    cart: Cart | None = None
 
 
 class Person(NamedTuple):
@@ -186,6 +210,36 @@ class Conversion(NamedTuple):
     currency: str | None = None
     key: bytes | None = None
     """The key, where the route had to compute it anyway; the ledger computes it otherwise."""
+    part: str = ""
+    """Conversions of different parts never share a request (calls and clicks are two methods of one API)."""
+    adjusts: bool = True
+    """Whether the platform can be told of a change of this one; on top of what its route can do at all."""
+    clear: bool = False
+    """Whether the payload holds a contact in clear, because the platform hashes itself: erased after the verdict."""
+
+
+class Group(NamedTuple):
+    """What the rows of one request have in common, for a route that keeps some of them `apart`.
+
+    `adjusts`: each row follows an earlier revision of its key that the platform may have. `at` is then, row by row, the
+    time of the change (epoch seconds; later for each later revision of a key), and `taken_at` when the platform was
+    last told of the key before.
+    """
+
+    part: str = ""
+    adjusts: bool = False
+    at: Sequence[int] = ()
+    taken_at: Sequence[int] = ()
+
+    def only(self, rows: Sequence[int]) -> Group:
+        """The group of some rows of the request, by position."""
+        if not self.adjusts:
+            return self
+        return self._replace(at=[self.at[row] for row in rows], taken_at=[self.taken_at[row] for row in rows])
+
+
+WHOLE = Group()
+"""The group of every request of a route that keeps nothing apart."""
 
 
 class Skip(NamedTuple):
@@ -208,6 +262,8 @@ class Mapped(NamedTuple):
     due_at: int
     """Epoch milliseconds before which nothing may be sent (an action dated slightly ahead of our clock), else 0."""
     results: tuple[Conversion | Skip, ...]
+    click: int | None = None
+    """`click_hash` of its gclid, by which a click that Google reports is found again."""
 
 
 class BadRow(NamedTuple):
@@ -300,6 +356,17 @@ class Spend(NamedTuple):
     impressions: int | None = None
 
 
+class Account(NamedTuple):
+    """An advertising account that money is spent from, as its platform describes it."""
+
+    platform: str
+    id: str
+    name: str
+    currency: str
+    time_zone: str
+    """Its days are the days of what it spent."""
+
+
 def key_of(source: str, external_id: str, action: str, destination: str, goal: str) -> bytes:
     """The 16-byte key of a conversion: same input, same key, in every process, for ever (shown as 32 hex digits).
 
@@ -307,6 +374,11 @@ def key_of(source: str, external_id: str, action: str, destination: str, goal: s
     """
     text = f"{len(source)}:{source}{len(external_id)}:{external_id}{_addressed(action, destination, goal)}"
     return hashlib.sha256(text.encode()).digest()[:16]
+
+
+def click_hash(gclid: str) -> int:
+    """64 bits of SHA-256, signed as SQLite keeps them: enough to tell a million clicks apart, too little to be a gclid."""
+    return int.from_bytes(hashlib.sha256(gclid.encode()).digest()[:8], "big", signed=True)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -60,7 +60,7 @@ class Summary:
 
     WORDS = (
         "claimed", "accepted", "confirmed", "refused", "unmatched", "later", "unknown", "held", "expired",
-        "superseded", "in_flight",
+        "superseded", "in_flight", "already_there",
     )  # fmt: skip
 
     def find(self, finding: Finding) -> None:

@@ -70,13 +70,23 @@ class Engine:
         self.uploads.settle()
         return self._end()
 
-    def rehearse(self, show: Show, window: Window | None = None, *, actions: frozenset[str] | None = None) -> Summary:
-        """A dry run: everything but the sending, and nothing of it is kept. `show` gets what would be sent."""
+    def rehearse(
+        self,
+        show: Show,
+        window: Window | None = None,
+        *,
+        actions: frozenset[str] | None = None,
+        validate: bool = False,
+    ) -> Summary:
+        """A dry run: everything but the sending, and nothing of it is kept. `show` gets what would be sent.
+
+        `validate`: platforms that can check an upload without taking it are asked to.
+        """
         with self.ledger.store.rehearsal():
             self._begin("backfill" if window else "sync", dry_run=True)
             self._read(window, actions)
             for channel in self.uploads.channels:
-                self.uploads.rehearse(channel, show)
+                self.uploads.rehearse(channel, show, validate=validate)
             summary = self._end()
         summary.head = ""  # the history it would name was never written
         return summary
@@ -117,6 +127,7 @@ class Engine:
     def _end(self) -> Summary:
         run, summary = self.run, self.run.summary
         self.uploads.close()
+        self.uploads.erase()
         self.uploads.look_around()
         summary.finished_at = self.clock.now()
         summary.exit_code = run.exit_code()

@@ -19,7 +19,7 @@ from convsync.destinations import Route
 from convsync.errors import Halted, NotSent, PlatformUnavailable, Unclear
 from convsync.ledger import Batch, Lease, Patience, Poll, Traits
 from convsync.ledger.claim import monotonic
-from convsync.model import Answer, Finding, OnUnknown, Outcome, State, Verdict
+from convsync.model import Answer, Finding, Group, OnUnknown, Outcome, State, Verdict
 from convsync.run import Run
 from convsync.workers import Workers
 
@@ -140,7 +140,7 @@ class Uploads:
             batch = self._claim(channel)
             if batch is None:
                 return
-            self._submit(channel, "send", batch, partial(channel.route.send, batch.body, len(batch.items)))
+            self._submit(channel, "send", batch, partial(channel.route.send, batch.body, len(batch.items), batch.group))
 
     def may_claim(self, channel: Channel) -> bool:
         if not channel.open or self.run.must_stop() or channel.rest_until > monotonic():
@@ -152,9 +152,9 @@ class Uploads:
     def _claim(self, channel: Channel) -> Batch | None:
         route, pieces = channel.route, channel.pieces
 
-        def encode(payloads: Sequence[bytes], token: str) -> bytes:
+        def encode(payloads: Sequence[bytes], token: str, group: Group) -> bytes:
             try:
-                return route.encode(payloads, token)
+                return route.encode(payloads, token, group)
             except Exception as error:
                 raise _CannotEncode(type(error).__name__) from error
 
@@ -166,6 +166,7 @@ class Uploads:
                 now=self.run.now(),
                 run_id=self.run.id,
                 ids=pieces.popleft() if pieces else None,
+                apart=route.apart,
             )
         except _CannotEncode as error:  # nothing was claimed: the transaction is undone
             self._give_up(channel, f"a request could not be built ({error}), please report this")
@@ -458,22 +459,68 @@ class Uploads:
             if channel.open and self.run.deadline_passed() and self.ledger.claim.due(channel.id, self.run.now()):
                 self._give_up(channel, "the deadline of the run came first")
 
-    def rehearse(self, channel: Channel, show: Callable[[str, Iterable[Mapping[str, Any]]], None]) -> None:
-        """What would be sent to one destination: everything but the sending."""
+    def erase(self) -> None:
+        """Contacts in clear of what has its verdict: nothing more is to be sent with them."""
+        for channel in self.channels:
+            self.ledger.record.redact(channel.id, channel.route.redact)
+
+    def rehearse(self, channel: Channel, show: Show, *, validate: bool) -> None:
+        """What would be sent to one destination: everything but the sending. `validate`: the platform checks it."""
         if not channel.open or not self.ledger.claim.due(channel.id, self.run.now()):
             return
         route = channel.route
         try:
             route.learn(self.ledger.runs.learned(channel.id))
+            checked = 0
+            while batch := self._claim(channel):
+                payloads = self.ledger.claim.payloads_of(batch)
+                show(route.name, route.preview(payloads, batch.group))
+                if validate:
+                    checked += self._validate(channel, batch, payloads)
+                    validate = channel.open
         except Halted as halt:
             self._close(channel, halt.finding)
-            return
         except (NotSent, Unclear) as error:
-            self._give_up(channel, f"it could not be asked what an upload needs ({error.reason})")
-            return
-        while batch := self._claim(channel):
-            items = self.ledger.claim.payloads_of(batch)
-            show(route.name, route.preview(items))
+            self._give_up(channel, f"it could not be asked what it makes of an upload ({error.reason})")
+        else:
+            if checked:
+                message = f"{_conversions(checked)} checked by the platform; nothing was taken."
+                self.run.find("info", "validated", route.name, message)
+
+    def _validate(self, channel: Channel, batch: Batch, payloads: Sequence[bytes]) -> int:
+        """Let the platform look at a request, and again at what is left when it refused some of it. Rows it looked at."""
+        route, waiting, splits = channel.route, [tuple(range(len(batch.items)))], 0
+        while waiting and channel.open:
+            rows = waiting.pop()
+            group = batch.group.only(rows)
+            body = route.encode([payloads[row] for row in rows], batch.token, group)
+            answer = route.validate(body, len(rows), group)
+            if answer is None:
+                message = "the platform has no way to check an upload without taking it."
+                self.run.find("info", "cannot_validate", route.name, message)
+                return 0
+            for finding in answer.findings:
+                self.run.summary.find(finding)
+            if answer.halt is not None:
+                self._close(channel, answer.halt)
+            elif answer.split and splits < SPLITS:
+                splits += 1
+                middle = len(rows) // 2
+                waiting += [rows[:middle], rows[middle:]]
+            else:
+                self._would_refuse(channel, [batch.items[row] for row in rows], answer)
+                left = tuple(row for at, row in enumerate(rows) if at not in answer.rows)
+                waiting += [left] if left and answer.default.verdict is Verdict.RETURNED and answer.rows else []
+        return len(batch.items)
+
+    def _would_refuse(self, channel: Channel, items: Sequence[int], answer: Answer) -> None:
+        named = dict.fromkeys(range(len(items)), answer.default) | dict(answer.rows)
+        for at, outcome in sorted(named.items()):
+            if outcome.verdict in (Verdict.REFUSED, Verdict.HELD):
+                channel.counts["refused"] += 1
+                source, external_id, action = self.ledger.claim.named(items[at])
+                message = f"would refuse {action} {external_id} of {source}: {outcome.reason}"
+                self.run.find("error", "would_refuse", channel.route.name, message)
 
 
 class _CannotEncode(Exception):

@@ -21,7 +21,7 @@ DESIGN_FIELDS = {
 }  # fmt: skip
 COUNTS = {
     "claimed", "accepted", "confirmed", "refused", "unmatched", "later", "unknown", "held", "expired", "superseded",
-    "in_flight",
+    "in_flight", "already_there",
 }  # fmt: skip
 
 

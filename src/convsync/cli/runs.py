@@ -41,6 +41,11 @@ payloads = click.option(
     help="With --dry-run: write what would be sent, one JSON object a line (mode 0600; it holds click ids and hashed contacts). - is stdout.",
 )  # fmt: skip
 
+validated = click.option(
+    "--validate", is_flag=True,
+    help="With --dry-run: let the platforms that can (Google) check what would be sent, without taking it.",
+)  # fmt: skip
+
 
 @click.command(cls=Command, short_help="Read what is new, send it, find out what became of it.")
 @from_source
@@ -50,6 +55,7 @@ payloads = click.option(
 )  # fmt: skip
 @dry
 @payloads
+@validated
 @wait
 @deadline
 @as_json
@@ -60,6 +66,7 @@ def sync(
     destinations: tuple[str, ...],
     dry_run: bool,
     payloads: str | None,
+    validate: bool,
     wait: timedelta | None,
     deadline: timedelta | None,
     json_: bool,
@@ -74,6 +81,7 @@ def sync(
     Examples:
       convsync sync
       convsync sync --dry-run --payloads -       see exactly what would leave
+      convsync sync --dry-run --validate         have Google check it, without taking it
       */15 * * * *  convsync --config /etc/convsync.toml -q sync
 
     Never sends one action twice where a platform would count it twice: what may or may not have arrived at VK is held
@@ -83,17 +91,17 @@ def sync(
     Exit codes: 0 done · 1 something needs a person · 2 configuration · 3 did not finish, the next run
     continues · 4 another run is at work · 130 interrupted, the next run settles
     """
-    _payloads_make_sense(payloads, dry_run, json_)
+    _options_make_sense(payloads, validate, dry_run, json_)
     config = talk.config()
     from convsync.cli import assemble
 
     names = assemble.destination_names(config)
     wanted = assemble.destination_names(config, destinations)
     read_from = assemble.source_names(config, sources)
-    _can_sign_in(talk, config, wanted, partly=bool(destinations), dry_run=dry_run)
+    _can_sign_in(talk, config, wanted, partly=bool(destinations), dry_run=dry_run and not validate)
     send_to = frozenset(wanted) if destinations else None
     with _run(talk, config, names, read_from, wait, deadline, send_to) as engine:
-        done = _rehearsed(engine, payloads) if dry_run else engine.sync()
+        done = _rehearsed(engine, payloads, validate) if dry_run else engine.sync()
     _report(talk, done, len(read_from), json_, talk_on_stderr=payloads == "-")
 
 
@@ -110,6 +118,7 @@ def sync(
 @click.option("--action", "actions", multiple=True, metavar="NAME", help="Only these actions. Repeatable.")
 @dry
 @payloads
+@validated
 @wait
 @deadline
 @as_json
@@ -123,6 +132,7 @@ def backfill(
     actions: tuple[str, ...],
     dry_run: bool,
     payloads: str | None,
+    validate: bool,
     wait: timedelta | None,
     deadline: timedelta | None,
     json_: bool,
@@ -144,7 +154,7 @@ def backfill(
     \b
     Exit codes: as for sync.
     """
-    _payloads_make_sense(payloads, dry_run, json_)
+    _options_make_sense(payloads, validate, dry_run, json_)
     config = talk.config()
     from convsync.cli import assemble
     from convsync.sources import Window
@@ -155,10 +165,12 @@ def backfill(
     begin, end = when.span(since, until, config.timezone)
     assert begin is not None
     assert end is not None
-    _can_sign_in(talk, config, names, partly=bool(destinations), dry_run=dry_run)
+    _can_sign_in(talk, config, names, partly=bool(destinations), dry_run=dry_run and not validate)
     window = Window(begin, end)
     with _run(talk, config, names, read_from, wait, deadline) as engine:
-        done = _rehearsed(engine, payloads, window, only) if dry_run else engine.backfill(window, actions=only)
+        done = (
+            _rehearsed(engine, payloads, validate, window, only) if dry_run else engine.backfill(window, actions=only)
+        )
     _report(talk, done, len(read_from), json_, talk_on_stderr=payloads == "-")
 
 
@@ -193,7 +205,9 @@ def settle(talk: Talk, wait: timedelta | None, deadline: timedelta | None, json_
 # -- what they share
 
 
-def _payloads_make_sense(payloads: str | None, dry_run: bool, json_: bool) -> None:
+def _options_make_sense(payloads: str | None, validate: bool, dry_run: bool, json_: bool) -> None:
+    if validate and not dry_run:
+        raise UsageError("--validate has the platforms check what a dry run would send, so it needs --dry-run.")
     if payloads is not None and not dry_run:
         raise UsageError("--payloads shows what would be sent, so it needs --dry-run.")
     if payloads == "-" and json_:
@@ -295,10 +309,10 @@ def _die() -> NoReturn:
 
 
 def _rehearsed(
-    engine: Engine, payloads: str | None, window: Any = None, actions: frozenset[str] | None = None
+    engine: Engine, payloads: str | None, validate: bool, window: Any = None, actions: frozenset[str] | None = None
 ) -> Summary:
     with _shown(payloads) as show:
-        return engine.rehearse(show, window, actions=actions)
+        return engine.rehearse(show, window, actions=actions, validate=validate)
 
 
 @contextmanager

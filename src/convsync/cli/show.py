@@ -137,7 +137,7 @@ def _went_out(done: Summary) -> Iterator[str]:
 
 
 def _word(word: str) -> str:
-    return {"claimed": "sent", "in_flight": "in flight"}.get(word, word)
+    return {"claimed": "sent", "in_flight": "in flight", "already_there": "already there"}.get(word, word)
 
 
 def _left_out(done: Summary) -> Iterator[str]:

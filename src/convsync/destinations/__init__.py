@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from convsync.model import Action, Answer, Conversion, Finding, OnUnknown, Person, Skip
+from convsync.model import WHOLE, Action, Answer, Conversion, Finding, Group, OnUnknown, Outcome, Person, Skip, Verdict
 
 if TYPE_CHECKING:
     from convsync.net import Wire
@@ -28,10 +28,12 @@ class Route(Protocol):
     on_unknown: OnUnknown
     adjusts: bool
     """Whether a changed value or a refund can be told to the platform under the same identity."""
-    snapshots: bool
+    snapshots: bool = False
     """Whether each row carries the whole state of its lane, so that `merge` carries identity and contacts forward."""
     reason_per_row: bool
     """Whether the platform ever gives a verdict per row; if not, deliveries end as `accepted`."""
+    apart: bool = False
+    """Whether rows have to be told apart by their part, and adjustments from first tellings: one `Group` a request."""
     batch_rows: int
     in_flight: int
     wire: Wire
@@ -47,30 +49,39 @@ class Route(Protocol):
 
     def merge(self, earlier: bytes, later: bytes) -> bytes:
         """For a route that `snapshots`: the payload of `later`, with what `earlier` of the same lane had fixed."""
-        ...
+        return later
 
     def learn(self, known: Mapping[str, str]) -> Mapping[str, str]:
         """Find out, once, what encoding needs and only the platform knows (a time zone). Returns what to remember."""
-        ...
+        return known
 
-    def encode(self, payloads: Sequence[bytes], token: str) -> bytes:
+    def redact(self, payload: bytes) -> bytes:
+        """A payload that was planned as `clear` without its contact, once nothing more is to be sent with it."""
+        return payload
+
+    def encode(self, payloads: Sequence[bytes], token: str, group: Group = WHOLE) -> bytes:
         """The body of one request, rows in the order given. `token` names the batch where the platform can keep it."""
         ...
 
-    def preview(self, payloads: Sequence[bytes]) -> Iterator[Mapping[str, Any]]:
+    def preview(self, payloads: Sequence[bytes], group: Group = WHOLE) -> Iterator[Mapping[str, Any]]:
         """What `encode` would send, one readable object a row, for `sync --dry-run --payloads`."""
         ...
 
-    def send(self, body: bytes, rows: int) -> Answer:
+    def send(self, body: bytes, rows: int, group: Group = WHOLE) -> Answer:
         """Send one request and read the answer: one outcome a row. Raises NotSent, Unclear or Halted (errors.py)."""
         ...
 
+    def validate(self, body: bytes, rows: int, group: Group = WHOLE) -> Answer | None:
+        """Let the platform check what `send` would send, without taking it; None where it offers no such thing."""
+        return None
+
     def poll(self, ref: str, rows: int, age: timedelta) -> Answer:
         """Ask what became of an accepted request. `default` ACCEPTED with `poll_in` means: not yet."""
-        ...
+        return Answer(Outcome(Verdict.ACCEPTED))
 
     def probe(self) -> list[Finding]:
         """`check --online`: look, without sending a conversion, whether an upload could work."""
-        ...
+        return []
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.wire.close()

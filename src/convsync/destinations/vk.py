@@ -10,18 +10,29 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import ROUND_HALF_UP
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 import orjson
 
+from convsync.destinations import Route
 from convsync.errors import ConfigError
-from convsync.model import Action, Answer, Conversion, Finding, OnUnknown, Outcome, Person, Skip, SkipReason, Verdict
+from convsync.model import (
+    WHOLE,
+    Action,
+    Answer,
+    Conversion,
+    Finding,
+    Group,
+    OnUnknown,
+    Outcome,
+    Person,
+    Skip,
+    SkipReason,
+    Verdict,
+)
 from convsync.net import Reply, Wire, http_fault
 from convsync.normalise import major
-
-if TYPE_CHECKING:
-    from convsync.destinations import Route
 
 GOAL = re.compile(r"[A-Za-z0-9_\-]{1,64}", re.ASCII)
 ID_LENGTH = 512
@@ -43,7 +54,7 @@ PAUSE = 30.0
 TAKEN = Outcome(Verdict.ACCEPTED, "accepted by the tracker")
 
 
-class Pixel:
+class Pixel(Route):
     """Goals of one pixel, called at `tracker_url`.
 
     Identified by the click id, else by the user id that the site gave to the pixel. A change or a refund cannot be
@@ -144,15 +155,9 @@ class Pixel:
             )
         return Skip(self.name, SkipReason.BAD_IDENTIFIER, problem) if problem else _Id("userid", text)
 
-    def merge(self, earlier: bytes, later: bytes) -> bytes:
-        return later
-
     # -- from a call to its address ----------------------------------------------------------------------------
 
-    def learn(self, known: Mapping[str, str]) -> Mapping[str, str]:
-        return {}
-
-    def encode(self, payloads: Sequence[bytes], token: str) -> bytes:
+    def encode(self, payloads: Sequence[bytes], token: str, group: Group = WHOLE) -> bytes:
         """The address to call. It is all that leaves: the request has no body."""
         if len(payloads) != 1:
             raise ValueError("the pixel takes one conversion a request")
@@ -165,7 +170,7 @@ class Pixel:
         event = f"RG%3A{call.get('value', '')}{self._slash}{goal}"
         return f"{self._tracker_url}?id={self.account};e={event};{kind}={who}"
 
-    def preview(self, payloads: Sequence[bytes]) -> Iterator[Mapping[str, Any]]:
+    def preview(self, payloads: Sequence[bytes], group: Group = WHOLE) -> Iterator[Mapping[str, Any]]:
         for payload in payloads:
             call = orjson.loads(payload)
             kind = "rb_clickid" if "rb_clickid" in call else "userid"
@@ -173,7 +178,7 @@ class Pixel:
 
     # -- the wire ----------------------------------------------------------------------------------------------
 
-    def send(self, body: bytes, rows: int) -> Answer:
+    def send(self, body: bytes, rows: int, group: Group = WHOLE) -> Answer:
         reply = self.wire.exchange("GET", body.decode("ascii"), headers=self._headers)
         answer = self._judge(reply)
         if answer.default.verdict is Verdict.REFUSED:
@@ -217,10 +222,6 @@ class Pixel:
         finding = Finding("error", code, self._where, f"{message} It said: {said}.", advice)
         return Answer(Outcome(Verdict.RETURNED, said), halt=finding)
 
-    def poll(self, ref: str, rows: int, age: timedelta) -> Answer:
-        """Nothing more is ever told."""
-        return Answer(TAKEN)
-
     def probe(self) -> list[Finding]:
         message = f"pixel {self.account}: the tracker takes every call and tells nothing, so it is not asked here."
         advice = "Compare the goals of the pixel in VK Ads with the [actions.*] sections: their names must be equal."
@@ -229,9 +230,6 @@ class Pixel:
             message = "on_ambiguous is retry: a conversion whose answer was lost is sent again and may count twice."
             findings.append(Finding("warning", "may_count_twice", self._where, message, 'Write "hold" to be asked.'))
         return findings
-
-    def close(self) -> None:
-        self.wire.close()
 
     def _check_settings(self) -> None:
         if not re.fullmatch(r"[0-9]{1,20}", self.account):
@@ -282,7 +280,3 @@ def _moved(reply: Reply) -> tuple[str, str]:
         host = None
     message = "the VK tracker answered with a redirect, which is not followed because a repeat could count twice."
     return message, f"If this is VK's own host, put it into tracker_url: {host}." if host else "Check tracker_url."
-
-
-if TYPE_CHECKING:
-    _: type[Route] = Pixel

@@ -10,14 +10,14 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from convsync.errors import ConvsyncError, LedgerBusy
 from convsync.ledger import events
 from convsync.ledger.store import Store
-from convsync.model import State
+from convsync.model import WHOLE, Group, State
 
 LEASE_SECONDS = 600.0
 
@@ -39,6 +39,28 @@ WHERE id IN (
       AND (d.after_id IS NULL OR NOT EXISTS ({OPEN_BEFORE}))
     ORDER BY d.not_before, d.id LIMIT :limit)
 RETURNING id"""
+
+EARLIER = """
+SELECT {} FROM delivery e JOIN batch b ON b.id = e.batch_id WHERE e.action_id = d.action_id
+  AND e.destination_id = d.destination_id AND e.goal = d.goal AND e.revision < d.revision AND e.reached"""
+"""Earlier revisions of the same key that the platform may have."""
+
+ADJUSTS = f"(d.revision > 1 AND EXISTS ({EARLIER.format('1')}))"
+
+DUE = f"""
+SELECT d.id, d.part, {ADJUSTS} FROM delivery d
+WHERE d.destination_id = :destination AND d.state = 'pending' AND d.not_before <= :now
+  AND (d.after_id IS NULL OR NOT EXISTS ({OPEN_BEFORE}))"""
+
+DUE_THESE = f"""
+SELECT d.id, d.part, {ADJUSTS} FROM json_each(:ids) j CROSS JOIN delivery d ON d.id = j.value
+WHERE d.destination_id = :destination AND d.state = 'pending' AND d.not_before <= :now
+  AND (d.after_id IS NULL OR NOT EXISTS ({OPEN_BEFORE}))"""
+
+CHANGES = f"""
+SELECT max(d.planned_at, a.occurred_at + 1000) / 1000 + d.revision - 2, ({EARLIER.format("max(b.created_at) / 1000")})
+FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value JOIN action a ON a.id = d.action_id ORDER BY j.key"""
+"""When each was changed, later for each later revision, and when the platform was last told of its key."""
 
 CLAIM_THESE = f"""
 UPDATE delivery SET state = 'in_flight', reason = '', batch_id = :batch, attempts = attempts + 1,
@@ -72,6 +94,10 @@ class Batch(NamedTuple):
     epoch: int
     items: tuple[int, ...]
     body: bytes
+    group: Group = WHOLE
+
+
+Encode = Callable[[Sequence[bytes], str, Group], bytes]
 
 
 class Claimer:
@@ -112,39 +138,65 @@ class Claimer:
         self,
         lease: Lease,
         limit: int,
-        encode: Callable[[Sequence[bytes], str], bytes],
+        encode: Encode,
         *,
         now: int,
         run_id: str,
         ids: Sequence[int] | None = None,
+        apart: bool = False,
     ) -> Batch | None:
-        """Move up to `limit` due deliveries (or those of `ids` that are due) to `in_flight` and store their request."""
+        """Move up to `limit` due deliveries (or those of `ids` that are due) to `in_flight` and store their request.
+
+        `apart`: only those that may share a request with the one that is due first.
+        """
         with self.store.atomic() as conn:
             self._still_ours(lease.destination_id, lease.epoch)
             number = (conn.execute("SELECT max(id) FROM batch").fetchone()[0] or 0) + 1
-            bound = {"batch": number, "now": now, "destination": lease.destination_id}
+            bound = {"batch": number, "now": now, "destination": lease.destination_id, "limit": limit}
+            group = WHOLE
+            if apart:
+                ids, group = self._together(bound, ids)
             if ids is None:
-                claimed = conn.execute(CLAIM, bound | {"limit": limit})
+                claimed = conn.execute(CLAIM, bound)
             else:
                 claimed = conn.execute(CLAIM_THESE, bound | {"ids": orjson.dumps(list(ids)).decode()})
             items = tuple(sorted(row[0] for row in claimed))
             if not items:
                 return None
             text = orjson.dumps(items).decode()
+            if group.adjusts:
+                group = self._changed(group, text)
             token = hashlib.sha256(f"{run_id}/{number}/{now}".encode()).hexdigest()[:24]
-            body = encode(self.payloads(text, len(items)), token)
+            body = encode(self.payloads(text, len(items)), token, group)
             digest = hashlib.sha256(body).digest()
+            part = group.part or ("adjust" if group.adjusts else "")
             conn.execute(
-                "INSERT INTO batch (id, token, destination_id, run_id, epoch, n, items, body_sha, state, created_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'in_flight', ?)",
-                (number, token, lease.destination_id, run_id, lease.epoch, len(items), text, digest, now),
+                "INSERT INTO batch (id, token, destination_id, run_id, epoch, part, n, items, body_sha, state, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'in_flight', ?)",
+                (number, token, lease.destination_id, run_id, lease.epoch, part, len(items), text, digest, now),
             )
             said = {
                 "to": "in_flight", "n": len(items), "body": digest.hex(),
                 "items": hashlib.sha256(text.encode()).hexdigest(),
             }  # fmt: skip
             events.append(conn, "claimed", said, at=now, run_id=run_id, batch_id=number)
-        return Batch(number, token, lease.destination_id, lease.epoch, items, body)
+        return Batch(number, token, lease.destination_id, lease.epoch, items, body, group)
+
+    def _together(self, bound: dict[str, Any], ids: Sequence[int] | None) -> tuple[list[int], Group]:
+        """What is due first, and what may share its request."""
+        query, order = (DUE, " ORDER BY d.not_before, d.id LIMIT 1") if ids is None else (DUE_THESE, " LIMIT 1")
+        bound = bound if ids is None else bound | {"ids": orjson.dumps(list(ids)).decode()}
+        first = self.store.conn.execute(query + order, bound).fetchone()
+        if first is None:
+            return [], WHOLE
+        _, part, adjusts = first
+        same = f"{query} AND d.part = :part AND {ADJUSTS} = :adjusts ORDER BY d.not_before, d.id LIMIT :limit"
+        found = self.store.conn.execute(same, bound | {"part": part, "adjusts": adjusts})
+        return [row[0] for row in found], Group(part, bool(adjusts))
+
+    def _changed(self, group: Group, items: str) -> Group:
+        found = self.store.conn.execute(CHANGES, (items,)).fetchall()
+        return group._replace(at=tuple(row[0] for row in found), taken_at=tuple(row[1] for row in found))
 
     def payloads(self, items: str, count: int) -> list[bytes]:
         """The payloads of these deliveries (a JSON list of ids), in its order."""
@@ -161,6 +213,12 @@ class Claimer:
 
     def payloads_of(self, batch: Batch) -> list[bytes]:
         return self.payloads(orjson.dumps(batch.items).decode(), len(batch.items))
+
+    def named(self, delivery_id: int) -> tuple[str, str, str]:
+        """Source, external id and name of the action of a delivery."""
+        query = "SELECT a.source, a.external_id, a.action FROM delivery d JOIN action a ON a.id = d.action_id WHERE d.id = ?"
+        source, external_id, action = self.store.conn.execute(query, (delivery_id,)).fetchone()
+        return source, external_id, action
 
     def due(self, destination_id: int, now: int) -> bool:
         """Whether anything could be claimed now."""

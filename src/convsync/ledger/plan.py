@@ -23,22 +23,25 @@ from convsync.model import BadRow, Conversion, Mapped, Skip, SkipReason, State, 
 NOBODY = 0
 """The `destination_id` of a Skip that concerns every destination."""
 
+UNTOLD = (SkipReason.CANNOT_ADJUST, SkipReason.REFUND_IGNORED)
+"""Why a change of what was sent is not told."""
+
 NEW_ACTIONS = Insert(
     "action (id, source, external_id, action, kind, occurred_at, updated_at, value, currency, order_id, status,"
-    " platform, campaign, first_seen_at)",
-    14,
+    " platform, campaign, click, first_seen_at)",
+    15,
     "ON CONFLICT (source, external_id, action) DO NOTHING",
 )
 NEW_DELIVERIES = Insert(
     "delivery (id, action_id, destination_id, goal, revision, key, lane, after_id, state, reason, not_before, status,"
-    " value, currency, planned_at, updated_at)",
-    16,
+    " value, currency, part, clear, planned_at, updated_at)",
+    18,
 )
 NEW_PAYLOADS = Insert("payload (delivery_id, body)", 2)
 
 UPDATE_ACTION = """
 UPDATE action SET kind = ?, occurred_at = ?, updated_at = ?, value = ?, currency = ?, order_id = ?, status = ?,
-                  platform = ?, campaign = ? WHERE id = ?"""
+                  platform = ?, campaign = ?, click = ? WHERE id = ?"""
 
 UPSERT_SKIP = """
 INSERT INTO skip (action_id, destination_id, reason, detail, at) VALUES (?, ?, ?, ?, ?)
@@ -152,7 +155,7 @@ class _PageWriter:
         self.first_id: int = (conn.execute("SELECT max(id) FROM delivery").fetchone()[0] or 0) + 1
         self.next_id = self.unwritten = self.first_id
         self.base = 0
-        self.deliveries: list[object] = []  # flat: sixteen values a row
+        self.deliveries: list[object] = []  # flat: eighteen values a row
         self.payloads: list[object] = []  # flat: two values a row
         self.skips: list[tuple[int, int, str, str, int]] = []
         self.unskip: list[tuple[int, int]] = []
@@ -224,7 +227,7 @@ class _PageWriter:
             ids = list({one.action.external_id for one in mapped if one.action.source == source})
             query = (
                 "SELECT external_id, action, id, updated_at, kind, occurred_at, value, currency, order_id, status,"
-                f" platform, campaign FROM action WHERE source = ? AND external_id IN ({_marks(len(ids))})"
+                f" platform, campaign, click FROM action WHERE source = ? AND external_id IN ({_marks(len(ids))})"
             )
             for external_id, action, number, updated_at, *facts in self.conn.execute(query, (source, *ids)):
                 found[source, external_id, action] = Known(number, updated_at, tuple(facts))
@@ -289,7 +292,7 @@ class _PageWriter:
 
     def _revise(self, action_id: int, one: Mapped, new: Conversion, last: Sent, traits: Traits) -> int | None:
         """A changed value or status: what was not sent is replaced, what was sent is followed by an adjustment."""
-        if last.reached and not traits.adjusts:
+        if last.reached and not (traits.adjusts and new.adjusts):
             self._skip(action_id, Skip(new.destination, SkipReason.CANNOT_ADJUST))
             return None
         if last.state in (State.PENDING, State.HELD):
@@ -343,7 +346,7 @@ class _PageWriter:
         self.next_id = number + 1
         self.deliveries += (
             number, action_id, destination_id, new.goal, revision, key, new.lane, after, state, reason, one.due_at,
-            new.status, new.value, new.currency, now, now,
+            new.status, new.value, new.currency, new.part, new.clear, now, now,
         )  # fmt: skip
         self.payloads += (number, new.payload)
         if action_id <= self.base:
@@ -371,10 +374,10 @@ class _PageWriter:
             return False
         stopped = False
         for last in mine:
-            if last.reached and skip.reason is SkipReason.CANNOT_ADJUST:
+            if last.reached and skip.reason in UNTOLD:
                 self._skip(action_id, skip)
             elif last.state == State.PENDING and not last.reached:
-                if skip.reason is SkipReason.CANNOT_ADJUST:
+                if skip.reason in UNTOLD:
                     self._move(State.SUPERSEDED, SkipReason.CANCELLED_UNSENT.value, last.id, skip.destination)
                     stopped = True
                 elif skip.reason is SkipReason.CONSENT_DENIED:
@@ -435,7 +438,7 @@ class _PageWriter:
 
 def _unsent(skip: Skip) -> Skip:
     """A change that cannot be told, of something that was never sent: there is nothing to take back."""
-    return Skip(skip.destination, SkipReason.CANCELLED_UNSENT) if skip.reason is SkipReason.CANNOT_ADJUST else skip
+    return Skip(skip.destination, SkipReason.CANCELLED_UNSENT) if skip.reason in UNTOLD else skip
 
 
 def _action_row(number: int, one: Mapped, now: int) -> tuple[object, ...]:
@@ -443,7 +446,7 @@ def _action_row(number: int, one: Mapped, now: int) -> tuple[object, ...]:
     return (
         number, action.source, action.external_id, action.action, one.kind, _ms(action.occurred_at),
         _ms(action.updated_at), one.value, action.currency, action.order_id, action.status, one.platform, one.campaign,
-        now,
+        one.click, now,
     )  # fmt: skip
 
 
@@ -452,7 +455,7 @@ def _facts(one: Mapped) -> tuple[object, ...]:
     action = one.action
     return (
         one.kind, _ms(action.occurred_at), one.value, action.currency, action.order_id, action.status, one.platform,
-        one.campaign,
+        one.campaign, one.click,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ import orjson
 from convsync.errors import LedgerBusy
 from convsync.ledger import events
 from convsync.ledger.store import Store
-from convsync.model import Answer, Outcome, State, Verdict
+from convsync.model import Answer, Outcome, SkipReason, State, Verdict
 
 TO_STATE = {
     Verdict.ACCEPTED: State.ACCEPTED,
@@ -102,6 +102,8 @@ class Recorder:
                 body["rows"] = [
                     [at, TO_STATE[one.verdict], one.reason, one.verdict] for at, one in sorted(named.items())
                 ]
+            if move.already:
+                counts["already_there"] = body["counts"]["already_there"] = move.already
             if counts or before == "in_flight":
                 kind = "answered" if before == "in_flight" else "polled"
                 events.append(conn, kind, body, at=now, run_id=run_id, batch_id=batch_id)
@@ -110,7 +112,27 @@ class Recorder:
                 events.append(conn, "moved", said, at=now, run_id=run_id, deliveries=move.exhausted)
                 counts["held"] += len(move.exhausted)
                 counts["later"] -= len(move.exhausted)
+            if any(TO_STATE[one.verdict] in NEVER_REACHED for one in (answer.default, *named.values())):
+                counts["superseded"] += self._nothing_to_take_back(conn, text, now, run_id)
         return +counts
+
+    def _nothing_to_take_back(self, conn: sqlite3.Connection, items: str, now: int, run_id: str | None) -> int:
+        """Refunds that wait behind what the platform did not take after all: to tell them would make a conversion."""
+        found = conn.execute(
+            "UPDATE delivery SET state = 'superseded', reason = ?, updated_at = ? WHERE id IN"
+            " (SELECT f.id FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value"
+            "  JOIN delivery f ON f.action_id = d.action_id AND f.destination_id = d.destination_id AND f.goal = d.goal"
+            "  AND f.revision > d.revision WHERE d.state IN ('refused', 'unmatched', 'held') AND f.state = 'pending'"
+            "  AND f.status <> 'active' AND f.lane IS NULL AND NOT f.reached AND NOT EXISTS (SELECT 1 FROM delivery e"
+            "  WHERE e.action_id = f.action_id AND e.destination_id = f.destination_id AND e.goal = f.goal AND e.reached))"
+            " RETURNING id",
+            (SkipReason.CANCELLED_UNSENT.value, now, items),
+        )
+        ids = sorted(row[0] for row in found)
+        if ids:
+            said = {"to": "superseded", "reason": SkipReason.CANCELLED_UNSENT.value, "ids": ids}
+            events.append(conn, "moved", said, at=now, run_id=run_id, deliveries=ids)
+        return len(ids)
 
     # -- settling
 
@@ -194,20 +216,39 @@ class Recorder:
         return len(ids)
 
     def resolve(self, ids: Sequence[int], to: State, reason: str, *, now: int, run_id: str | None) -> list[int]:
-        """A person's word about deliveries that wait for one. Returns the ids that were moved."""
+        """A person's word about deliveries that wait for one. Returns the ids that were moved.
+
+        What would be sent again but has been erased since (a contact in clear) stays where it is.
+        """
         with self.store.atomic() as conn:
             moved = [
                 row[0]
                 for row in conn.execute(
-                    "UPDATE delivery SET state = ?, reason = ?, not_before = 0, updated_at = ?"
-                    " WHERE id IN (SELECT value FROM json_each(?)) AND state IN ('unknown', 'held', 'refused') RETURNING id",
-                    (to.value, reason, now, orjson.dumps(list(ids)).decode()),
+                    "UPDATE delivery SET state = :to, reason = :reason, not_before = 0, updated_at = :now,"
+                    " reached = CASE :to WHEN 'accepted' THEN 1 WHEN 'refused' THEN 0 ELSE reached END"
+                    " WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('unknown', 'held', 'refused')"
+                    " AND NOT (:to = 'pending' AND clear = 2) RETURNING id",
+                    {"to": to.value, "reason": reason, "now": now, "ids": orjson.dumps(list(ids)).decode()},
                 )
             ]
             if moved:
                 body = {"to": to.value, "reason": reason, "ids": sorted(moved), "person": True}
                 events.append(conn, "moved", body, at=now, run_id=run_id, deliveries=sorted(moved))
+                if to is State.REFUSED:
+                    self._nothing_to_take_back(conn, orjson.dumps(moved).decode(), now, run_id)
         return moved
+
+    def redact(self, destination_id: int, redact: Callable[[bytes], bytes]) -> int:
+        """Erase the contacts in clear of what has its verdict and will not be sent again. Returns how many rows."""
+        with self.store.atomic() as conn:
+            found = conn.execute(
+                "SELECT d.id, p.body FROM delivery d JOIN payload p ON p.delivery_id = d.id WHERE d.destination_id = ?"
+                " AND d.clear = 1 AND d.state NOT IN ('pending', 'in_flight', 'unknown', 'held')",
+                (destination_id,),
+            ).fetchall()
+            conn.executemany("UPDATE payload SET body = ? WHERE delivery_id = ?", [(redact(b), n) for n, b in found])
+            conn.executemany("UPDATE delivery SET clear = 2 WHERE id = ?", [(number,) for number, _ in found])
+        return len(found)
 
 
 EXHAUSTED = "exhausted: tried as often as the configuration allows"
@@ -226,6 +267,8 @@ class _Move:
         self.now = now
         self.patience = patience
         self.exhausted: list[int] = []
+        self.already = 0
+        """Rows that the platform had before they were ever sent from here."""
 
     def all(self, default: Outcome, named: dict[int, Outcome]) -> Counter[str]:
         counts: Counter[str] = Counter()
@@ -250,14 +293,25 @@ class _Move:
 
     def _move(self, ids: str, outcome: Outcome) -> int:
         to = TO_STATE[outcome.verdict]
+        if outcome.verdict is Verdict.DUPLICATE:
+            self._note_duplicates(ids, outcome)
         if to.value == self.before:
             return 0
         if to is State.PENDING or to is State.UNKNOWN:
             return self._move_to_wait(ids, outcome, to)
+        reason = "reason" if outcome.verdict is Verdict.DUPLICATE else "?2"
         return self.conn.execute(
-            "UPDATE delivery SET state = ?, reason = ?, updated_at = ?, reached = ?"
-            " WHERE id IN (SELECT value FROM json_each(?)) AND batch_id = ? AND state = ?",
+            f"UPDATE delivery SET state = ?1, reason = {reason}, updated_at = ?3, reached = ?4"
+            " WHERE id IN (SELECT value FROM json_each(?5)) AND batch_id = ?6 AND state = ?7",
             (to.value, outcome.reason, self.now, to not in NEVER_REACHED, ids, self.batch_id, self.before),
+        ).rowcount
+
+    def _note_duplicates(self, ids: str, outcome: Outcome) -> None:
+        """After a lost answer a repeat is what was hoped for; on a first attempt somebody else had sent the row."""
+        self.already += self.conn.execute(
+            "UPDATE delivery SET reason = ? WHERE id IN (SELECT value FROM json_each(?)) AND batch_id = ? AND state = ?"
+            " AND NOT reached",
+            (f"already there: {outcome.reason}", ids, self.batch_id, self.before),
         ).rowcount
 
     def _move_to_wait(self, ids: str, outcome: Outcome, to: State) -> int:

@@ -36,7 +36,7 @@ CREATE TABLE action (
     id INTEGER PRIMARY KEY,
     source TEXT NOT NULL, external_id TEXT NOT NULL, action TEXT NOT NULL, kind TEXT NOT NULL,
     occurred_at INTEGER NOT NULL, updated_at INTEGER, value INTEGER, currency TEXT, order_id TEXT,
-    status TEXT NOT NULL, platform TEXT NOT NULL, campaign TEXT NOT NULL, first_seen_at INTEGER NOT NULL,
+    status TEXT NOT NULL, platform TEXT NOT NULL, campaign TEXT NOT NULL, click INTEGER, first_seen_at INTEGER NOT NULL,
     CHECK (value IS NULL OR currency IS NOT NULL)
 ) STRICT;
 CREATE UNIQUE INDEX action_identity ON action (source, external_id, action);
@@ -59,7 +59,8 @@ CREATE TABLE delivery (
     state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', not_before INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0, first_attempt_at INTEGER, batch_id INTEGER,
     reached INTEGER NOT NULL DEFAULT 0,  -- whether it ever was unknown or accepted: the platform may have had it
-    status TEXT NOT NULL, value INTEGER, currency TEXT,
+    status TEXT NOT NULL, value INTEGER, currency TEXT, part TEXT NOT NULL,
+    clear INTEGER NOT NULL,  -- 1: its payload holds a contact in clear, to be erased after the verdict; 2: it was erased
     planned_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
     CHECK (value IS NULL OR currency IS NOT NULL)
 ) STRICT;
@@ -68,13 +69,14 @@ CREATE INDEX delivery_due ON delivery (destination_id, not_before, id) WHERE sta
 CREATE INDEX delivery_attention ON delivery (destination_id, state)
     WHERE state = 'unknown' OR state = 'held' OR state = 'refused';
 CREATE INDEX delivery_lane ON delivery (destination_id, lane) WHERE lane IS NOT NULL;
+CREATE INDEX delivery_clear ON delivery (destination_id) WHERE clear = 1;
 
 CREATE TABLE payload (delivery_id INTEGER PRIMARY KEY REFERENCES delivery(id), body BLOB NOT NULL) STRICT;
 
 CREATE TABLE batch (
     id INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE, destination_id INTEGER NOT NULL REFERENCES destination(id),
-    run_id TEXT NOT NULL REFERENCES run(id), epoch INTEGER NOT NULL, n INTEGER NOT NULL, items TEXT NOT NULL,
-    body_sha BLOB NOT NULL, state TEXT NOT NULL, created_at INTEGER NOT NULL, answered_at INTEGER,
+    run_id TEXT NOT NULL REFERENCES run(id), epoch INTEGER NOT NULL, part TEXT NOT NULL, n INTEGER NOT NULL,
+    items TEXT NOT NULL, body_sha BLOB NOT NULL, state TEXT NOT NULL, created_at INTEGER NOT NULL, answered_at INTEGER,
     platform_ref TEXT, poll_at INTEGER, polls INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX batch_open ON batch (destination_id, id) WHERE state = 'in_flight' OR state = 'unknown';
@@ -93,7 +95,7 @@ CREATE TRIGGER event_is_append_only_u BEFORE UPDATE ON event
     BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
 CREATE TRIGGER event_is_append_only_d BEFORE DELETE ON event
     BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
-CREATE TRIGGER batch_rows_are_fixed BEFORE UPDATE OF token, destination_id, n, items, body_sha ON batch
+CREATE TRIGGER batch_rows_are_fixed BEFORE UPDATE OF token, destination_id, part, n, items, body_sha ON batch
     BEGIN SELECT RAISE(ABORT, 'what was in a request never changes'); END;
 CREATE TRIGGER delivery_identity_is_fixed BEFORE UPDATE OF action_id, destination_id, goal, revision, key ON delivery
     BEGIN SELECT RAISE(ABORT, 'the identity of a delivery never changes'); END;
@@ -103,6 +105,20 @@ CREATE TABLE spend (
     campaign_id TEXT NOT NULL, campaign TEXT NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL,
     vat_included INTEGER, clicks INTEGER, impressions INTEGER, origin TEXT NOT NULL, fetched_at INTEGER NOT NULL,
     PRIMARY KEY (day, platform, account, campaign_key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE account (
+    platform TEXT NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL, currency TEXT NOT NULL, time_zone TEXT NOT NULL,
+    read_at INTEGER NOT NULL, spend_until TEXT,  -- the last day whose cost was asked for
+    PRIMARY KEY (platform, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE click (  -- id: click_hash of the gclid
+    id INTEGER PRIMARY KEY, campaign_id TEXT NOT NULL, day TEXT NOT NULL
+) STRICT;
+CREATE TABLE click_day (
+    account TEXT NOT NULL, day TEXT NOT NULL, read_on TEXT NOT NULL, clicks INTEGER NOT NULL,
+    PRIMARY KEY (account, day)
 ) STRICT, WITHOUT ROWID;
 """
 

@@ -11,19 +11,30 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import orjson
 
+from convsync.destinations import Route
 from convsync.destinations.yandex.metrica import Metrica, Said, zone_of, zone_of_counter
 from convsync.errors import ConfigError, Halted, NotSent
-from convsync.model import Action, Answer, Conversion, Finding, OnUnknown, Outcome, Person, Skip, SkipReason, Verdict
+from convsync.model import (
+    WHOLE,
+    Action,
+    Answer,
+    Conversion,
+    Finding,
+    Group,
+    OnUnknown,
+    Outcome,
+    Person,
+    Skip,
+    SkipReason,
+    Verdict,
+)
 from convsync.net import Reply, Wire
 from convsync.normalise import major
-
-if TYPE_CHECKING:
-    from convsync.destinations import Route
 
 ENDED = {"cancelled": "CANCELLED", "refunded": "CANCELLED", "spam": "SPAM"}
 """The status of an action that is no more → the status of its order."""
@@ -49,7 +60,7 @@ FIELDS = (
 SEVERAL = frozenset(("client_ids", "emails", "phones", "emails_md5", "phones_md5"))
 
 
-class Orders:
+class Orders(Route):
     """Upload to `simple_orders` with `merge_mode=SAVE`.
 
     The order id is the action's `order_id`. An action without one becomes an order of its own, named by source and
@@ -172,7 +183,7 @@ class Orders:
         self._zone = zone
         return {"time_zone": told}
 
-    def encode(self, payloads: Sequence[bytes], token: str) -> bytes:
+    def encode(self, payloads: Sequence[bytes], token: str, group: Group = WHOLE) -> bytes:
         """The multipart body. Its boundary is made from the rows, so that the same rows are the same bytes."""
         if self._zone is None:
             raise ValueError("the counter's time zone has to be learned first")
@@ -190,7 +201,7 @@ class Orders:
         body.write(_head(boundary))
         return body.getvalue()
 
-    def preview(self, payloads: Sequence[bytes]) -> Iterator[Mapping[str, Any]]:
+    def preview(self, payloads: Sequence[bytes], group: Group = WHOLE) -> Iterator[Mapping[str, Any]]:
         columns = _columns(payloads)
         zone = self._zone
         for row in _rows(payloads, columns, zone or UTC):
@@ -201,7 +212,7 @@ class Orders:
 
     # -- the wire ------------------------------------------------------------------------------------------
 
-    def send(self, body: bytes, rows: int) -> Answer:
+    def send(self, body: bytes, rows: int, group: Group = WHOLE) -> Answer:
         boundary = body[2 : body.index(b"\r\n")].decode("ascii")
         path = f"/cdp/api/v1/counter/{self.account}/data/simple_orders?merge_mode=SAVE&delimiter_type=COMMA"
         reply = self._metrica.exchange("POST", path, body, f"multipart/form-data; boundary={boundary}")
@@ -227,10 +238,6 @@ class Orders:
         taken = Outcome(Verdict.ACCEPTED, "PASSED: Metrica took the file; it never tells about single orders")
         return Answer(taken, ref=str(ref) if ref else None, findings=findings)
 
-    def poll(self, ref: str, rows: int, age: timedelta) -> Answer:
-        """Nothing more is ever told about an upload."""
-        return Answer(Outcome(Verdict.ACCEPTED))
-
     def probe(self) -> list[Finding]:
         try:
             counter = self._counter()
@@ -247,9 +254,6 @@ class Orders:
             message = "contact_hash is none: e-mails and phones stand in clear in the ledger until they are pruned."
             findings.append(self._note("warning", "contacts_in_clear", message, 'Write contact_hash = "md5".'))
         return findings
-
-    def close(self) -> None:
-        self.wire.close()
 
     # -- looking, without sending ----------------------------------------------------------------------------
 
@@ -422,7 +426,3 @@ def _object(reply: Reply) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return told if isinstance(told, dict) else {}
-
-
-if TYPE_CHECKING:
-    _: type[Route] = Orders
