@@ -277,6 +277,16 @@ def test_what_was_erased_is_not_sent_again(world: World, desk: Desk) -> None:
     assert world.states("desk") == {"call-1": "refused"}
 
 
+def test_what_was_found_by_nobody_may_be_tried_again(world: World, desk: Desk) -> None:
+    desk.answers = [Answer(Outcome(Verdict.UNMATCHED, "nobody"))]
+    world.given(world.action("a"))
+    world.sync()
+    assert world.ledger.record.resolve([1], State.PENDING, "terms accepted since", now=1, run_id=None) == [1]
+    world.sync()
+    assert world.states("desk") == {"a": "accepted"}
+    world.is_sound()
+
+
 # -- dry run with the platform's word
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from convsync.ledger import Filter, Ledger
 
 STATES = [state.value for state in State]
-WAITING = (State.UNKNOWN.value, State.HELD.value, State.REFUSED.value)
+WAITING = (State.UNKNOWN.value, State.HELD.value, State.REFUSED.value, State.UNMATCHED.value)
 """States that wait for a person, or that only a person can move."""
 
 VERDICTS = {"sent": State.ACCEPTED, "send-again": State.PENDING, "give-up": State.REFUSED}
@@ -592,6 +592,10 @@ def _decided(rows: Sequence[dict[str, Any]], moved: Sequence[int], verdict: str,
     number = len(rows) if dry_run else len(moved)
     would = "Dry run, nothing is decided. It would be: " if dry_run else "Decided: "
     click.echo(f"\n{would}{counted(number, 'delivery', 'deliveries')} {DECIDED[verdict]}.")
+    left = 0 if dry_run else len(rows) - len(moved)
+    if left:
+        told = f"{counted(left, 'delivery stays', 'deliveries stay')} as before: what they would send (a phone number in"
+        click.echo(f"{told} clear) was erased with the verdict. Correct the row in the source, then it goes again.")
 
 
 def _as_listed(row: dict[str, Any]) -> dict[str, Any]:

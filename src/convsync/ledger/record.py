@@ -226,7 +226,7 @@ class Recorder:
                 for row in conn.execute(
                     "UPDATE delivery SET state = :to, reason = :reason, not_before = 0, updated_at = :now,"
                     " reached = CASE :to WHEN 'accepted' THEN 1 WHEN 'refused' THEN 0 ELSE reached END"
-                    " WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('unknown', 'held', 'refused')"
+                    " WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('unknown', 'held', 'refused', 'unmatched')"
                     " AND NOT (:to = 'pending' AND clear = 2) RETURNING id",
                     {"to": to.value, "reason": reason, "now": now, "ids": orjson.dumps(list(ids)).decode()},
                 )
