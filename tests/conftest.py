@@ -8,7 +8,20 @@ from pathlib import Path
 import pytest
 
 from convsync.sandbox import Sandbox, SandboxConfig
+from convsync.sandbox.certificate import certificate_in
 from worlds import StandingClock, World
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ads_certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One certificate for every `Sandbox(ads=True, ads_folder=ads_certificate.parent)`.
+
+    gRPC reads the variable once, at the first TLS channel of the process: so it is set before any test.
+    """
+    certificate, _ = certificate_in(tmp_path_factory.mktemp("ads"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", str(certificate))
+        yield certificate
 
 
 @pytest.fixture

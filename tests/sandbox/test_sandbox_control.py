@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,12 +30,40 @@ SOURCE = Path(convsync.sandbox.__file__).parent
 
 def test_the_sandbox_imports_nothing_of_the_program_it_judges() -> None:
     for path in SOURCE.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            for name in names:
-                ours = name.startswith("convsync.sandbox")
-                assert ours or name.partition(".")[0] in sys.stdlib_module_names, f"{path.name}: {name}"
+        tree = ast.parse(path.read_text("utf-8"))
+        for name in _imported(ast.walk(tree)):
+            foreign = name.partition(".")[0] in ("cryptography", "google", "grpc")
+            assert foreign or _light(name), f"{path.name}: {name}"
+
+
+def test_grpc_and_cryptography_are_loaded_by_whoever_uses_them_only() -> None:
+    for path in SOURCE.glob("*.py"):
+        for name in _imported(ast.parse(path.read_text("utf-8")).body):
+            assert _light(name), f"{path.name}: {name}"
+
+
+def test_a_sandbox_without_the_ads_api_never_loads_grpc() -> None:
+    program = """
+import sys
+from convsync.sandbox import Sandbox
+with Sandbox() as box:
+    box.books()
+sys.exit(bool({"grpc", "cryptography"} & set(sys.modules)))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE.parents[1])}
+    assert subprocess.run([sys.executable, "-c", program], env=environment, check=False).returncode == 0
+
+
+def _light(name: str) -> bool:
+    return name.startswith("convsync.sandbox") or name.partition(".")[0] in sys.stdlib_module_names
+
+
+def _imported(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
 
 
 def test_an_unknown_address_is_counted_and_refused(http: requests.Session, box: Sandbox) -> None:
@@ -208,6 +237,21 @@ def test_the_command_says_where_it_is_and_ends_with_0(
         assert http.get(f"{url}/_sandbox/books.json").json()["totals"]["vk"]["attributed"] == 1
         process.send_signal(ending)
         assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("program", [["convsync.sandbox"], ["convsync", "sandbox"]])
+def test_the_command_serves_the_ads_api_when_asked(tmp_path: Path, program: list[str]) -> None:
+    command = [sys.executable, "-m", *program, "--port", "0", "--ads"]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE.parents[1]), "TMPDIR": str(tmp_path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **pipes, text=True, env=environment) as process:  # type: ignore[call-overload]
+        process.stdout.readline()
+        found = re.fullmatch(r"Google Ads API on localhost:(\d+), certificate (\S+)", process.stdout.readline().strip())
+        assert found and Path(found[2]).read_text().startswith("-----BEGIN CERTIFICATE-----")
+        with socket.create_connection(("127.0.0.1", int(found[1]))):
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+    assert list(tmp_path.iterdir()) == [], "the private key is gone"
 
 
 def test_the_command_refuses_a_world_it_does_not_understand(tmp_path: Path) -> None:

@@ -35,17 +35,25 @@ Conversion actions it knows at Google: 1111111111 (lead), 2222222222 (sale). Any
     help="A file: what differs from its usual world.",
 )  # fmt: skip
 @click.option("--processing-seconds", type=click.FloatRange(min=0), metavar="N", help="Until Google's verdicts appear.")
+@click.option("--ads", is_flag=True, help="Serve the Google Ads API too: gRPC over TLS, on a port of its own.")
+@click.option("--ads-port", type=click.IntRange(0, 65535), default=0, help="Of the Google Ads API; else any free port.")
 @click.pass_obj
-def sandbox(talk: Talk, port: int, settings: Path | None, processing_seconds: float | None) -> None:
+def sandbox(
+    talk: Talk, port: int, settings: Path | None, processing_seconds: float | None, ads: bool, ads_port: int
+) -> None:
     """Serve an emulator of Google, Yandex and VK on this machine until Ctrl-C.
 
     It refuses, answers and counts as the platforms do, and shows on a page what it counted. Trouble can be ordered:
     POST /_sandbox/faults, such as {"on": "yandex.orders", "kind": "timeout_after"}.
 
+    With --ads, put what it prints into ads_endpoint and ca_bundle of [destinations.google]; conversion action 8888888888
+    takes phone calls. For `convsync google login`, auth_url is its address with /o/oauth2/v2/auth.
+
     \b
     Examples:
       convsync sandbox
       convsync sandbox --port 8765 --processing-seconds 60
+      convsync sandbox --ads --ads-port 8766
 
     Never listens to anybody but this machine, and forgets everything when it ends.
 
@@ -60,9 +68,10 @@ def sandbox(talk: Talk, port: int, settings: Path | None, processing_seconds: fl
     if port:
         talk.say(EXAMPLE.format(url=f"http://127.0.0.1:{port}"))
     try:
-        leave(serve(port=port, config=config, quiet=talk.quiet))
+        leave(serve(port=port, config=config, quiet=talk.quiet, ads=ads or bool(ads_port), ads_port=ads_port))
     except OSError as error:
-        raise UsageError(f"Port {port} cannot be used: {error.strerror}.", "Name another: --port 8765") from error
+        ports = f"Port {port} or {ads_port}" if ads_port else f"Port {port}"
+        raise UsageError(f"{ports} cannot be used: {error.strerror}.", "Name another: --port 8765") from error
 
 
 def _world(path: Path) -> SandboxConfig:

@@ -6,10 +6,13 @@ import json
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from convsync.sandbox.ads.api import OPERATIONS, Ads
 from convsync.sandbox.clock import Clock, HasNow, adopt, iso
 from convsync.sandbox.config import SandboxConfig, update
 from convsync.sandbox.control import Control
@@ -20,11 +23,16 @@ from convsync.sandbox.vk import Vk
 from convsync.sandbox.web import Platform, Refusal, Request, Response, Route, decoded, reply
 from convsync.sandbox.yandex import Yandex
 
+if TYPE_CHECKING:
+    from convsync.sandbox.ads.server import AdsServer
+
 
 class Sandbox:
     """`with Sandbox() as box:` serves Google, Yandex and VK at `box.url` until the block ends.
 
-    `faults` orders trouble, `clock` moves time, `books()` tells what the platforms counted.
+    `faults` orders trouble, `clock` moves time, `books()` tells what the platforms counted. `ads=True` also serves the
+    Ads API by gRPC at `ads_endpoint`, over TLS with `ads_certificate`, which lies in `ads_folder` (None = a private one
+    for this sandbox; a folder given is used again and left).
     """
 
     def __init__(
@@ -34,25 +42,57 @@ class Sandbox:
         clock: HasNow | None = None,
         port: int = 0,
         host: str = "127.0.0.1",
+        ads: bool = False,
+        ads_port: int = 0,
+        ads_folder: Path | None = None,
     ) -> None:
         self.config = config or SandboxConfig()
         self.clock: Clock = adopt(clock)
+        google = Google(self.config, self.clock)
+        self.ads = Ads(self, google)
         self.platforms: dict[str, Platform] = {
-            "google": Google(self.config, self.clock),
+            "google": google,
             "yandex": Yandex(self.config, self.clock),
             "vk": Vk(self.config, self.clock),
         }
         self._lock = threading.Lock()
         self._routes = [route for p in self.platforms.values() for route in p.routes()]
-        self.faults = Faults(self.config.seed, {route.operation for route in self._routes})
+        self.faults = Faults(self.config.seed, {*OPERATIONS, *(route.operation for route in self._routes)})
         self._journal: deque[dict[str, Any]] = deque(maxlen=self.config.journal_size)
         self._counts: dict[str, dict[str, int]] = {}
         self._unmatched = 0
-        self._late: list[tuple[float, Route, Request, dict[str, str]]] = []
+        self._late: list[tuple[float, Callable[[], None]]] = []
         self._control = Control(self)
         self._host = host
         self._server: Server | None = Server(self, host, port)
         self.port = self._server.port
+        self._ads_server: AdsServer | None = None
+        if ads:
+            self._serve_ads(ads_port, ads_folder)
+
+    def _serve_ads(self, port: int, folder: Path | None) -> None:
+        from convsync.sandbox.ads.server import AdsServer
+
+        try:
+            self._ads_server = AdsServer(self.ads, self._host, port, folder)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def ads_endpoint(self) -> str:
+        """The Ads API as `localhost:PORT`, the name in its certificate."""
+        return f"localhost:{self._ads().port}"
+
+    @property
+    def ads_certificate(self) -> Path:
+        """PEM; a client trusts it by GRPC_DEFAULT_SSL_ROOTS_FILE_PATH."""
+        return self._ads().certificate
+
+    def _ads(self) -> AdsServer:
+        if self._ads_server is None:
+            raise RuntimeError("the sandbox was not started with ads=True, or it is closed")
+        return self._ads_server
 
     @property
     def url(self) -> str:
@@ -68,13 +108,16 @@ class Sandbox:
 
     def close(self) -> None:
         server, self._server = self._server, None
-        if server:
-            server.close()
+        ads, self._ads_server = self._ads_server, None
+        for one in (ads, server):
+            if one:
+                one.close()
 
     def reset(self) -> None:
         """Forget everything that was received; configuration and clock stay."""
         for platform in self.platforms.values():
             platform.reset()
+        self.ads.reset()
         self.faults.clear(self.config.seed)
         with self._lock:
             self._journal.clear()
@@ -87,7 +130,7 @@ class Sandbox:
 
     def books(self) -> dict[str, Any]:
         """Everything counted, as plain data; amounts are text without trailing zeros."""
-        self._arrivals()
+        self.arrivals()
         platforms = {name: platform.books() for name, platform in self.platforms.items()}
         with self._lock:
             requests = {name: dict(counts) for name, counts in sorted(self._counts.items())}
@@ -96,6 +139,7 @@ class Sandbox:
             "now": iso(self.clock.now()),
             "totals": {name: books["totals"] for name, books in platforms.items()},
             **platforms,
+            "ads": self.ads.books(),
             "requests": requests,
             "unmatched_requests": unmatched,
             "faults": self.faults.listed(),
@@ -124,13 +168,13 @@ class Sandbox:
         fault = self.faults.choose(operation, None, reading=True) if found else None
         if fault:
             request.fault = fault.kind
-            self._note(operation, request, None, 0)
+            self.note(operation, request, None, 0)
         return fault is not None
 
     def answer(self, request: Request) -> Answer:
         if request.path.startswith("/_sandbox"):
             return Answer(self._control.handle(request))
-        self._arrivals()
+        self.arrivals()
         started = time.perf_counter()
         found = self._find(request)
         if not found:
@@ -140,19 +184,21 @@ class Sandbox:
         platform.peek(route.operation, request)
         fault = self.faults.choose(route.operation, request.rows)
         if fault and fault.kind == "reset_late":
-            self._postpone(30 if fault.seconds is None else fault.seconds, route, request, names)
+            self.postpone(fault, lambda: self._arrive(route, request, names))
         response = None if fault and not fault.applies_first() else _handled(route, request, names)
         answer = _faulty(fault, response, platform, self.url) if fault else Answer(response)
         request.fault = fault.kind if fault else None
         told = answer.response.status if answer.response and answer.way == "send" else None
-        self._note(route.operation, request, told, time.perf_counter() - started)
+        self.note(route.operation, request, told, time.perf_counter() - started)
         return answer
 
-    def _postpone(self, seconds: float, route: Route, request: Request, names: dict[str, str]) -> None:
+    def postpone(self, fault: Fault, apply: Callable[[], None]) -> None:
+        """Apply a request later on the clock: what `reset_late` means."""
+        seconds = 30 if fault.seconds is None else fault.seconds
         with self._lock:
-            self._late.append((self.clock.time() + seconds, route, request, names))
+            self._late.append((self.clock.time() + seconds, apply))
 
-    def _arrivals(self) -> None:
+    def arrivals(self) -> None:
         """Apply what was cut off and arrives late, in the order of arrival."""
         if not self._late:
             return
@@ -160,9 +206,12 @@ class Sandbox:
         with self._lock:
             due = sorted((late for late in self._late if late[0] <= now), key=lambda late: late[0])
             self._late = [late for late in self._late if late[0] > now]
-        for _, route, request, names in due:
-            status = _handled(route, request, names).status
-            self._note(route.operation, replace(request, fault="arrived late"), status, 0)
+        for _, apply in due:
+            apply()
+
+    def _arrive(self, route: Route, request: Request, names: dict[str, str]) -> None:
+        status = _handled(route, request, names).status
+        self.note(route.operation, replace(request, fault="arrived late"), status, 0)
 
     def _platform(self, request: Request) -> Platform | None:
         found = self._find(request)
@@ -179,10 +228,11 @@ class Sandbox:
         status = 405 if wrong_method else 404
         with self._lock:
             self._unmatched += 1
-        self._note("unknown", request, status, 0)
+        self.note("unknown", request, status, 0)
         return reply({"error": {"code": status, "message": "the sandbox has no such route"}}, status)
 
-    def _note(self, operation: str, request: Request, status: int | None, took: float) -> None:
+    def note(self, operation: str, request: Request, status: int | str | None, took: float) -> None:
+        """Into the journal: `status` of HTTP or gRPC, None = there was no answer."""
         entry = {
             "at": iso(self.clock.now()),
             "operation": operation,

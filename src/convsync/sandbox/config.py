@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+from convsync.sandbox.ads.config import AdsConfig
+
 ADWORDS = "https://www.googleapis.com/auth/adwords"
 DATAMANAGER = "https://www.googleapis.com/auth/datamanager"
 
@@ -17,6 +19,15 @@ class ConversionAction:
     type: str = "UPLOAD_CLICKS"
     created: str = ""
     """ISO time; empty = long ago; "start" = when the sandbox started (too recent for 6 h)."""
+    status: str = "ENABLED"
+    """ENABLED | REMOVED | HIDDEN"""
+    category: str = "IMPORTED_LEAD"
+    counting_type: str = "MANY_PER_CLICK"
+    """MANY_PER_CLICK | ONE_PER_CLICK (the Ads API refuses a braid for it)"""
+    lookback_days: int = 90
+    primary_for_goal: bool = True
+    always_default_value: bool = False
+    """True: the Ads API refuses to restate its conversions."""
 
 
 def _google_customers() -> dict[str, dict[str, ConversionAction]]:
@@ -27,6 +38,7 @@ def _google_customers() -> dict[str, dict[str, ConversionAction]]:
             "3333333333": ConversionAction("Micro"),
             "4444444444": ConversionAction("Site form", type="WEBPAGE"),
             "5555555555": ConversionAction("Brand new", created="start"),
+            "8888888888": ConversionAction("Phone call", type="UPLOAD_CALLS", category="PHONE_CALL_LEAD"),
         },
         "9876543210": {"6666666666": ConversionAction("Second account lead")},
     }
@@ -48,7 +60,11 @@ class GoogleConfig:
     client_secret: str = "sandbox-secret"
     refresh_token: str = "sandbox-refresh"
     scopes: list[str] = field(default_factory=lambda: [ADWORDS, DATAMANAGER])
-    """What the refresh token grants; without datamanager an ingest answers 403."""
+    """What the refresh token grants; without datamanager an ingest answers 403, without adwords the Ads API."""
+    consent_scopes: list[str] | None = None
+    """What the user ticks on the consent screen; None = everything that was asked for."""
+    consent_error: str = ""
+    """Not empty: the consent screen sends the browser back with this error, such as access_denied."""
     refresh_revoked: bool = False
     """True: the token endpoint answers invalid_grant."""
     service_accounts: list[str] = field(default_factory=list)
@@ -254,6 +270,7 @@ class VkConfig:
 @dataclass
 class SandboxConfig:
     google: GoogleConfig = field(default_factory=GoogleConfig)
+    ads: AdsConfig = field(default_factory=AdsConfig)
     yandex: YandexConfig = field(default_factory=YandexConfig)
     vk: VkConfig = field(default_factory=VkConfig)
     seed: int = 20261122

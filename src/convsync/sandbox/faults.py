@@ -11,7 +11,7 @@ from typing import Any
 KINDS = {
     # kind: is the request applied before the fault shows?
     "status": False,  # an error answer
-    "reset_in_body": False,  # connection reset while the request's body is still being sent
+    "reset_in_body": False,  # connection reset while the request's body is still being sent (ads: as reset_before)
     "reset_before": False,  # the request is read, then the connection is reset
     "reset_after": True,  # applied, then the connection is reset
     "reset_late": False,  # reset now, applied `seconds` later on the sandbox's clock (default 30)
@@ -24,6 +24,12 @@ KINDS = {
     "html": False,  # a proxy's page
     "redirect": False,  # the host moved
 }
+
+CODES = (
+    "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
+    "UNAUTHENTICATED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE",
+    "DATA_LOSS", "OUT_OF_RANGE",
+)  # fmt: skip
 
 
 @dataclass
@@ -47,11 +53,20 @@ class Fault:
     """Only requests with exactly that many rows, or with {"min": a, "max": b}."""
     applied: bool | None = None
     """Overrides whether the request is applied before the fault shows."""
+    code: str | None = None
+    """`status` on `ads.*`: the name of a gRPC status; None = what `error` or `status` stand for."""
+    error: str | None = None
+    """`status` on `ads.*`: errors of a GoogleAdsFailure such as `QuotaError.RESOURCE_EXHAUSTED`, with + between; a word
+    without a dot such as `SERVICE_DISABLED` is the reason of a google.rpc.ErrorInfo. None = a bare gRPC status."""
+    retry_after: float | None = None
+    """Seconds in the `retry_delay` of such an error."""
+    after: int = 0
+    """Messages of a stream (ads.search) that come before the fault; with them the call is applied."""
     seen: int = 0
     fired: int = 0
 
     def applies_first(self) -> bool:
-        return KINDS[self.kind] if self.applied is None else self.applied
+        return (KINDS[self.kind] or self.after > 0) if self.applied is None else self.applied
 
     def active(self) -> bool:
         return self.times is None or self.fired < self.times
@@ -125,6 +140,8 @@ def _fault(settings: dict[str, Any]) -> Fault:
     if unknown:
         raise ValueError(f"unknown fault setting {unknown[0]!r}; known: {', '.join(sorted(_SETTABLE))}")
     made = Fault(**settings)
+    if made.code is not None and made.code not in CODES:
+        raise ValueError(f"unknown gRPC status {made.code!r}; known: {', '.join(CODES)}")
     if made.kind not in KINDS:
         raise ValueError(f"unknown fault kind {made.kind!r}; known: {', '.join(KINDS)}")
     return made

@@ -1,12 +1,9 @@
-"""Google: the token endpoint and Data Manager (`events:ingest`, `requestStatus:retrieve`)."""
+"""Google's Data Manager (`events:ingest`, `requestStatus:retrieve`), and what it shares with the Ads API."""
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 import secrets
-import threading
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -14,33 +11,25 @@ from typing import Any
 
 from convsync.sandbox import decimals, google_schema
 from convsync.sandbox.clock import Clock, epoch_iso
-from convsync.sandbox.config import DATAMANAGER, GoogleConfig, SandboxConfig
-from convsync.sandbox.google_books import ActionBook, Fate, book
+from convsync.sandbox.config import DATAMANAGER, ConversionAction, GoogleConfig, SandboxConfig
+from convsync.sandbox.google_answers import (
+    SERVICE,
+    bad,
+    denied,
+    failure,
+    frontend,
+    info,
+    scope_missing,
+    unauthenticated,
+)
+from convsync.sandbox.google_books import Books, Fate, book
 from convsync.sandbox.google_rules import Row, Rules
+from convsync.sandbox.google_sign_in import SignIn
 from convsync.sandbox.quota import Windows
 from convsync.sandbox.web import Refusal, Request, Response, Route, reply, route
 
-_SERVICE = "datamanager.googleapis.com"
 _DAY = 86400
-_WORDS = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    409: "ABORTED",
-    429: "RESOURCE_EXHAUSTED",
-    500: "INTERNAL",
-    501: "UNIMPLEMENTED",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
-_JWT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-
-
-@dataclass(frozen=True)
-class Token:
-    scopes: frozenset[str]
-    until: float
+_WRONG_TYPE = "INVALID_CONVERSION_ACTION_TYPE"
 
 
 @dataclass(frozen=True)
@@ -49,6 +38,10 @@ class Destination:
     account: str
     action: str
     reference: str
+
+    def takes(self, event: dict[str, Any]) -> bool:
+        asked = event.get("destinationReferences")
+        return not asked or self.reference in asked
 
 
 @dataclass
@@ -68,7 +61,9 @@ class Google:
     def __init__(self, world: SandboxConfig, clock: Clock) -> None:
         self._world = world
         self._clock = clock
-        self._lock = threading.RLock()
+        self.book = Books()
+        self._lock = self.book.lock
+        self.sign_in = SignIn(world, clock)
         self._quota = Windows()
         self.reset()
 
@@ -78,17 +73,16 @@ class Google:
 
     def reset(self) -> None:
         with self._lock:
-            self._started = self._clock.time()
-            self._tokens: dict[str, Token] = {}
+            self.started = self._clock.time()
+            self.sign_in.reset()
             self._requests: dict[str, Ingested] = {}
-            self._actions: dict[tuple[str, str], ActionBook] = {}
+            self.book.actions.clear()
             self._rows = {"received": 0, "accepted": 0, "refused": 0, "validated": 0}
             self._quota.clear()
 
     def routes(self) -> list[Route]:
         return [
-            *route("google.token", "POST", "/token", self._token),
-            *route("google.token", "POST", "/o/oauth2/token", self._token),
+            *self.sign_in.routes(),
             *route("google.ingest", "POST", "/v1/events:ingest", self._ingest),
             *route("google.status", "GET", "/v1/requestStatus:retrieve", self._status),
         ]
@@ -112,67 +106,15 @@ class Google:
     def error(self, status: int) -> Response:
         return failure(status, "The sandbox was asked to fail.")
 
-    # The token endpoint.
-
-    def _token(self, request: Request, names: dict[str, str]) -> Response:
-        form = request.form()
-        if form.get("grant_type") == "refresh_token":
-            scopes = self._refresh_grant(form)
-        elif form.get("grant_type") == _JWT:
-            scopes = self._jwt_grant(form.get("assertion", ""))
-        else:
-            return _oauth(400, "unsupported_grant_type", "Invalid grant_type.")
-        token = "ya29.sandbox-" + secrets.token_urlsafe(24)
-        life = self._config.token_life_s
-        with self._lock:
-            self._tokens[token] = Token(frozenset(scopes), self._clock.time() + life)
-        given = {"access_token": token, "expires_in": life, "token_type": "Bearer"}
-        return reply({**given, "scope": " ".join(scopes)})
-
-    def _refresh_grant(self, form: dict[str, str]) -> list[str]:
-        c = self._config
-        if (form.get("client_id"), form.get("client_secret")) != (c.client_id, c.client_secret):
-            raise Refusal(_oauth(401, "invalid_client", "The OAuth client was not found."))
-        if c.refresh_revoked or form.get("refresh_token") != c.refresh_token:
-            raise Refusal(_oauth(400, "invalid_grant", "Token has been expired or revoked."))
-        return c.scopes
-
-    def _jwt_grant(self, assertion: str) -> list[str]:
-        """A service account; the signature is not checked."""
-        try:
-            payload = assertion.split(".")[1]
-            claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-            issuer, scopes = str(claims["iss"]), str(claims["scope"]).split()
-        except (IndexError, KeyError, TypeError, ValueError):
-            raise Refusal(_oauth(400, "invalid_grant", "Invalid JWT.")) from None
-        known = self._config.service_accounts
-        if self._config.refresh_revoked or (known and issuer not in known):
-            raise Refusal(_oauth(400, "invalid_grant", "Invalid grant: account not found"))
-        return scopes
-
     def _authorise(self, request: Request, method: str) -> None:
         scheme, _, token = request.header("authorization").partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise Refusal(_unauthenticated("CREDENTIALS_MISSING", method))
-        scopes = self._scopes(token.strip())
+            raise Refusal(unauthenticated("CREDENTIALS_MISSING", method))
+        scopes = self.sign_in.scopes(token.strip())
         if scopes is None:
-            raise Refusal(_unauthenticated("ACCESS_TOKEN_EXPIRED", method))
+            raise Refusal(unauthenticated("ACCESS_TOKEN_EXPIRED", method))
         if DATAMANAGER not in scopes:
-            # DOC dm/devguides/quickstart/set-up-access: an old refresh token lacks the scope.
-            info = _info("ACCESS_TOKEN_SCOPE_INSUFFICIENT", "googleapis.com", service=_SERVICE, method=method)
-            said = "Request had insufficient authentication scopes."
-            headers = {
-                "WWW-Authenticate": 'Bearer realm="https://accounts.google.com/", '
-                f'error="insufficient_scope", scope="{DATAMANAGER}"'
-            }
-            raise Refusal(failure(403, said, [info], headers))
-
-    def _scopes(self, token: str) -> frozenset[str] | None:
-        if token in self._config.static_tokens:
-            return frozenset(self._config.static_tokens[token])
-        with self._lock:
-            found = self._tokens.get(token)
-        return found.scopes if found and self._clock.time() < found.until else None
+            raise Refusal(scope_missing(method))
 
     def _count(self, kind: str, per_minute: int | None, per_day: int | None) -> None:
         """DOC dm/devguides/limits: mutate and read apart, minute and day told apart by quota_limit."""
@@ -180,9 +122,9 @@ class Google:
         for window, limit, seconds in (("Minute", per_minute, 60), ("Day", per_day, _DAY)):
             if not self._quota.take(f"{kind}{window}", limit, seconds, now, shift):
                 name = f"Ingestion{kind}RequestsPer{window}PerProject"
-                info = _info("RESOURCE_EXHAUSTED", quota_limit=name, service=_SERVICE)
+                detail = info("RESOURCE_EXHAUSTED", quota_limit=name, service=SERVICE)
                 said = f"Quota exceeded for quota metric '{kind} requests' and limit '{name}'."
-                raise Refusal(failure(429, said, [info]))
+                raise Refusal(failure(429, said, [detail]))
 
     # events:ingest
 
@@ -201,10 +143,10 @@ class Google:
 
     def _checked(self, request: Request, body: Any) -> Response:
         if not isinstance(body, dict):
-            raise Refusal(failure(400, "Invalid JSON payload received. Unexpected token.", [_bad([])]))
+            raise Refusal(failure(400, "Invalid JSON payload received. Unexpected token.", [bad([])]))
         problems = google_schema.problems(body)
         if any(problem.frontend for problem in problems):
-            raise Refusal(_frontend(problems))
+            raise Refusal(frontend(problems))
         destinations = self._structure(body)
         rows = self._rows_of(body, destinations, problems)
         request_id = f"sandbox-{secrets.token_hex(8)}"
@@ -263,14 +205,14 @@ class Google:
             said = "Ten digits without dashes."
             raise Refusal(self._refused([(f"{field_name}.account_id", "INVALID_FORMAT", said)]))
         if account not in self._config.customers and account not in self._config.managers:
-            raise Refusal(_denied(f"The caller has no access to account {account}."))
+            raise Refusal(denied(f"The caller has no access to account {account}."))
         self._login(raw, account, at)
         return account
 
     def _login(self, raw: dict[str, Any], account: str, at: str) -> None:
         login = (raw.get("loginAccount") or {}).get("accountId") or ""
         if not login and self._config.login_account_required:
-            raise Refusal(_denied("The caller has access only through a manager account."))
+            raise Refusal(denied("The caller has access only through a manager account."))
         if login and login != account and account not in self._config.managers.get(login, ()):
             reason = "OPERATING_ACCOUNT_LOGIN_ACCOUNT_MISMATCH"
             said = "The login account does not manage the operating account."
@@ -287,21 +229,15 @@ class Google:
             said = "The operating account does not own the conversion action."
             raise Refusal(self._refused([(f"{at}.operating_account.account_id", "INVALID_DESTINATION", said)]))
         found = self._config.customers[owner][action]
-        if found.type != "UPLOAD_CLICKS":
-            said = "The conversion action must be of type UPLOAD_CLICKS."
-            raise Refusal(self._refused([(field_name, "INVALID_CONVERSION_ACTION_TYPE", said)]))
-        if self._clock.time() - self._created(found.created) < self._config.action_age_s:
+        if found.type not in ("UPLOAD_CLICKS", "UPLOAD_CALLS"):
+            raise Refusal(self._refused([(field_name, _WRONG_TYPE, "Must be of type UPLOAD_CLICKS or UPLOAD_CALLS.")]))
+        if self._clock.time() - created(found, self.started) < self._config.action_age_s:
             said = "The conversion action was created too recently."
             raise Refusal(self._no_action(self._config.too_recent_answer, field_name, said))
 
-    def _created(self, text: str) -> float:
-        if text == "start":
-            return self._started
-        return datetime.fromisoformat(text).timestamp() if text else 0
-
     def _no_action(self, answer: str, field_name: str, said: str) -> Response:
         if answer == "NOT_FOUND":
-            return failure(404, "Resource not found.", [_info("NOT_FOUND")])
+            return failure(404, "Resource not found.", [info("NOT_FOUND")])
         return self._refused([(field_name, answer, said)])
 
     def _rows_of(
@@ -318,6 +254,7 @@ class Google:
             for at, reason, said in bad:
                 where = f"{prefix}[{index}].{at}" if at else f"{prefix}[{index}]"
                 violations.append((where, reason, said))
+        violations += self._calls_and_clicks(body["events"], destinations)
         if rules.encoding_missing:
             violations.append(("encoding", "REQUIRED_FIELD_MISSING", "Required with user data."))
         if violations:
@@ -327,12 +264,24 @@ class Google:
             raise Refusal(failure(400, "Request contains an invalid argument."))
         return rows
 
+    def _calls_and_clicks(
+        self, events: list[dict[str, Any]], destinations: list[Destination]
+    ) -> list[tuple[str, str, str]]:
+        """DOC dm/…/call/upgrade: calls go to actions of type UPLOAD_CALLS, and nothing else does."""
+        found = []
+        for number, destination in enumerate(destinations):
+            calls = self._config.customers[destination.account][destination.action].type == "UPLOAD_CALLS"
+            if any(("callInfo" in event) != calls for event in events if destination.takes(event)):
+                said = "Calls, and only calls, go to a conversion action of type UPLOAD_CALLS."
+                found.append((f"destinations[{number}].product_destination_id", _WRONG_TYPE, said))
+        return found
+
     def _refused(self, violations: list[tuple[str, str, str]]) -> Response:
         shown = _named(violations, self._config.violations)
         specific = shown and self._config.error_info_reason == "specific"
-        info = _info(shown[0][1] if specific else "INVALID_ARGUMENT")
+        detail = info(shown[0][1] if specific else "INVALID_ARGUMENT")
         said = "There was a problem with the request."
-        return failure(400, said, [info, _bad(shown)] if shown else [info])
+        return failure(400, said, [detail, bad(shown)] if shown else [detail])
 
     # Booking and verdicts.
 
@@ -345,12 +294,10 @@ class Google:
         with self._lock:
             self._rows["accepted"] += len(rows)
             for destination in destinations:
-                key = (destination.account, destination.action)
-                actions = self._actions.setdefault(key, ActionBook())
+                actions = self.book.of(destination.account, destination.action)
                 routed, errors = 0, dict[str, list[int]]()
                 for index, (event, row) in enumerate(zip(events, rows, strict=True)):
-                    asked = event.get("destinationReferences")
-                    if asked and destination.reference not in asked:
+                    if not destination.takes(event):
                         continue
                     routed += 1
                     reason = book(actions, row, fates)
@@ -371,9 +318,9 @@ class Google:
             found = self._requests.get(request_id)
         age = self._clock.time() - found.at if found else 0
         if found is None or age < self._config.status_visible_after_s:
-            return failure(404, "The request ID was not found.", [_info("INVALID_REQUEST_ID")])
+            return failure(404, "The request ID was not found.", [info("INVALID_REQUEST_ID")])
         if age > self._config.status_kept_days * _DAY:
-            return failure(400, "The request is too old.", [_info("REQUEST_TOO_OLD")])
+            return failure(400, "The request is too old.", [info("REQUEST_TOO_OLD")])
         done = age >= self._config.processing_seconds
         shown = [self._verdict(found, i, done) for i in range(len(found.destinations))]
         request.note = ", ".join(sorted({str(one["requestStatus"]) for one in shown}))
@@ -419,7 +366,7 @@ class Google:
         with self._lock:
             accounts: dict[str, dict[str, Any]] = {}
             values: list[tuple[str, Decimal]] = []
-            for (account, action), found in sorted(self._actions.items()):
+            for (account, action), found in sorted(self.book.actions.items()):
                 accounts.setdefault(account, {})[action] = found.shown()
                 values += found.values()
             requests = {
@@ -442,54 +389,11 @@ class Google:
         return {"totals": totals, "accounts": accounts, "requests": requests}
 
 
-# Answers in the form of google.rpc.Status.
-
-
-def failure(
-    status: int,
-    message: str,
-    details: list[dict[str, Any]] | None = None,
-    headers: dict[str, str] | None = None,
-) -> Response:
-    error: dict[str, Any] = {"code": status, "message": message, "status": _WORDS.get(status, "UNKNOWN")}
-    if details:
-        error["details"] = details
-    return reply({"error": error}, status, headers)
-
-
-def _oauth(status: int, error: str, description: str) -> Response:
-    return reply({"error": error, "error_description": description}, status)
-
-
-def _info(reason: str, domain: str = _SERVICE, **metadata: str) -> dict[str, Any]:
-    metadata = metadata or {"requestId": f"t-{secrets.token_hex(8)}"}
-    kind = "type.googleapis.com/google.rpc.ErrorInfo"
-    return {"@type": kind, "reason": reason, "domain": domain, "metadata": metadata}
-
-
-def _bad(violations: list[tuple[str, str, str]]) -> dict[str, Any]:
-    shown = [{"field": at, "description": said, "reason": reason} for at, reason, said in violations]
-    return {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": shown}
-
-
-def _frontend(problems: list[google_schema.Problem]) -> Response:
-    """Refused while parsing: no ErrorInfo, no reason, paths without the `events.` prefix."""
-    found = [problem for problem in problems if problem.frontend]
-    shown = [{"field": p.path, "description": p.description} for p in found]
-    shown = [{k: v for k, v in one.items() if v} for one in shown]
-    detail = {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": shown}
-    return failure(400, "\n".join(p.description for p in found[:50]), [detail])
-
-
-def _unauthenticated(reason: str, method: str) -> Response:
-    said = "Request had invalid authentication credentials. Expected OAuth 2 access token."
-    info = _info(reason, "googleapis.com", service=_SERVICE, method=method)
-    headers = {"WWW-Authenticate": 'Bearer realm="https://accounts.google.com/", error="invalid_token"'}
-    return failure(401, said, [info], headers)
-
-
-def _denied(said: str) -> Response:
-    return failure(403, said, [_info("PERMISSION_DENIED")])
+def created(action: ConversionAction, started: float) -> float:
+    """When a conversion action was made, in seconds since 1970."""
+    if action.created == "start":
+        return started
+    return datetime.fromisoformat(action.created).timestamp() if action.created else 0
 
 
 def _dm(path: str, config: GoogleConfig) -> str:
@@ -514,12 +418,22 @@ def _named(violations: list[tuple[str, str, str]], mode: str) -> list[tuple[str,
 
 
 def _cart_warnings(events: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """CODE: cart data beside gbraid or wbraid is a warning, never an error."""
-    found = []
+    """CODE: what is odd about cart data is a warning, never an error."""
+    found: list[tuple[str, str, str]] = []
     for index, event in enumerate(events):
-        ids = event.get("adIdentifiers") or {}
-        if event.get("cartData") and (ids.get("gbraid") or ids.get("wbraid")):
-            reason = "WARNING_REASON_CART_DATA_NOT_SUPPORTED_WITH_GBRAID_OR_WBRAID"
-            where = f"events.events[{index}].cart_data"
-            found.append({"reason": reason, "description": "Cart data was ignored.", "field": where})
-    return found
+        cart = event.get("cartData")
+        if not cart:
+            continue
+        ids, where = event.get("adIdentifiers") or {}, f"events.events[{index}].cart_data"
+        if ids.get("gbraid") or ids.get("wbraid"):
+            found.append((where, "NOT_SUPPORTED_WITH_GBRAID_OR_WBRAID", "Cart data was ignored."))
+        for number, item in enumerate(cart.get("items") or []):
+            at = f"{where}.items[{number}]"
+            if not item.get("merchantProductId"):
+                said = "The item has no merchant product id."
+                found.append((f"{at}.merchant_product_id", "ITEM_MERCHANT_PRODUCT_ID_MISSING", said))
+            if "unitPrice" not in item:
+                found.append((f"{at}.unit_price", "ITEM_UNIT_PRICE_MISSING", "The item has no unit price."))
+    return [
+        {"reason": f"WARNING_REASON_CART_DATA_{reason}", "description": said, "field": at} for at, reason, said in found
+    ]

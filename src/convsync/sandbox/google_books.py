@@ -1,8 +1,9 @@
-"""What Data Manager counts: one conversion per action and transactionId, and the fate of every row."""
+"""What Google counts: one conversion per action and id, whichever API it came through, and the fate of every row."""
 
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -31,6 +32,13 @@ class Conversion:
     at: float = 0
     status: str = ""
     """SUCCESS, or the reason of the latest failure of a row that never became a conversion."""
+    retracted: bool = False
+    adjusted_at: float | None = None
+    """The adjustment_date_time of the latest restatement through the Ads API."""
+    via: str = "data_manager"
+    """data_manager | ads"""
+    key: str = ""
+    """What makes it the same without an id: click and second, or caller, call and second."""
 
     def shown(self) -> dict[str, Any]:
         return {
@@ -44,6 +52,8 @@ class Conversion:
             "has_user_data": self.has_user_data,
             "timestamp": epoch_iso(self.at),
             "status": self.status,
+            "retracted": self.retracted,
+            "via": self.via,
         }
 
 
@@ -53,6 +63,30 @@ class ActionBook:
     rows: int = 0
     nameless: int = 0
     errors: dict[str, int] = field(default_factory=dict)
+    natural: dict[str, str] = field(default_factory=dict)
+    """Natural key → the id of the conversion that has it: see `Conversion.key`."""
+
+    def open(self, name: str) -> Conversion:
+        """The conversion with this id, counted or not yet."""
+        return self.transactions.setdefault(name, Conversion())
+
+    def failed(self, name: str, reason: str, at: float, click: dict[str, str]) -> None:
+        """A row was processed and did not become a conversion."""
+        found = self.open(name)
+        found.ingests += 1
+        self.errors[reason] = self.errors.get(reason, 0) + 1
+        if not found.count and not found.retracted:
+            found.status, found.at, found.click = reason, at, click
+
+    def count(self, name: str, key: str, made: Conversion) -> None:
+        """Put a new conversion into the books."""
+        earlier = self.transactions.get(name)
+        made.ingests += earlier.ingests if earlier else 0
+        made.count, made.status, made.key = 1, "SUCCESS", key
+        made.values.append(made.value)
+        self.transactions[name] = made
+        if key:
+            self.natural[key] = name
 
     def values(self) -> list[tuple[str, Decimal]]:
         counted = (c for c in self.transactions.values() if c.count and c.value is not None)
@@ -63,6 +97,7 @@ class ActionBook:
         return {
             "conversions": len(counted),
             "adjustments": sum(c.adjustments for c in counted),
+            "retracted": sum(c.retracted for c in self.transactions.values()),
             "rows": self.rows,
             "without_transaction_id": self.nameless,
             "errors": dict(sorted(self.errors.items())),
@@ -93,36 +128,71 @@ class Fate:
         return reason
 
 
+class Books:
+    """The books of all conversion actions; both APIs write into them under one lock."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.actions: dict[tuple[str, str], ActionBook] = {}
+
+    def of(self, account: str, action: str) -> ActionBook:
+        return self.actions.setdefault((account, action), ActionBook())
+
+
 def book(action: ActionBook, row: Row, fates: Fate) -> str:
-    """Book one row of an accepted request; the reason why it failed, or nothing."""
+    """Book one row of an accepted ingest; the reason why it failed, or nothing."""
     action.rows += 1
     key = row.transaction
     if not key:
         action.nameless += 1
         key = f"(none) {action.nameless}"
     found = action.transactions.get(key)
-    if found is None:
-        found = action.transactions[key] = Conversion()
-    reason = fates.of(row, found.ingests)
-    found.ingests += 1
+    reason = fates.of(row, found.ingests if found else 0)
     if reason:
-        action.errors[reason] = action.errors.get(reason, 0) + 1
-        if not found.count:
-            found.status, found.at, found.click = reason, row.at, row.clicks
+        action.failed(key, reason, row.at, row.clicks)
         return reason
-    _count(found, row)
+    if row.call:
+        _call(action, key, row)
+    elif found and (found.count or found.retracted):
+        found.ingests += 1
+        _adjust(found, row)
+    else:
+        action.count(key, "", _made(row))
     return ""
 
 
-def _count(found: Conversion, row: Row) -> None:
-    """DOC dm/…/conversion-adjustments: value and currency are overwritten, user data only filled in."""
-    if not found.count:
-        found.count, found.status, found.click, found.at = 1, "SUCCESS", row.clicks, row.at
-        found.value, found.currency = row.value, row.currency
-    else:
-        value = found.value if row.value is None else row.value
-        currency = row.currency or found.currency
-        found.adjustments += (value, currency) != (found.value, found.currency)
-        found.value, found.currency = value, currency
+def _made(row: Row) -> Conversion:
+    return Conversion(
+        ingests=1,
+        value=row.value,
+        currency=row.currency,
+        click=row.clicks,
+        has_user_data=row.has_user_data,
+        at=row.at,
+    )
+
+
+def _adjust(found: Conversion, row: Row) -> None:
+    """DOC dm/…/conversion-adjustments: value and currency are overwritten, user data only filled in.
+
+    What an ingest does to a retracted conversion is told nowhere: here it stays retracted.
+    """
     found.values.append(row.value)
+    if found.retracted:
+        return
+    value = found.value if row.value is None else row.value
+    currency = row.currency or found.currency
+    found.adjustments += (value, currency) != (found.value, found.currency)
+    found.value, found.currency = value, currency
     found.has_user_data = found.has_user_data or row.has_user_data
+
+
+def _call(action: ActionBook, key: str, row: Row) -> None:
+    """DOC dm/…/call/upgrade: a repeated call is accepted and dropped silently; it cannot be adjusted."""
+    known = action.transactions.get(key)
+    natural = action.natural.get(row.call)
+    repeated = known if known and known.count else action.transactions.get(natural or "")
+    if repeated:
+        repeated.ingests += 1
+    else:
+        action.count(key, row.call, _made(row))

@@ -55,6 +55,13 @@ class Row:
     value: Decimal | None = None
     currency: str = ""
     transaction: str = ""
+    call: str = ""
+    """A phone call: what makes it the same call, else empty."""
+
+
+def call_key(phone_hash: str, start: float, at: float) -> str:
+    """CODE google-ads 34.0.0: caller, start of the call and time of the conversion make a call unique."""
+    return f"call {phone_hash[:16]} {start:.0f} {at:.0f}"
 
 
 class Rules:
@@ -80,6 +87,11 @@ class Rules:
         self._identifiers(event, row, bad)
         self._money(event, row, bad)
         self._transaction(event, row, bad)
+        if "callInfo" in event:
+            self._call(event, row, bad)
+        merchant = (event.get("cartData") or {}).get("merchantId") or ""
+        if merchant and not (merchant.isascii() and merchant.isdigit()):
+            bad.append(("cart_data.merchant_id", "INVALID_MERCHANT_ID", "The merchant id is a number."))
         if "destinationReferences" in event:
             self._routing(event, bad)
         if "customVariables" in event:
@@ -175,6 +187,24 @@ class Rules:
         refused = self._config.numeric_transaction_id_refused and not self._dry
         if refused and text.isascii() and text.isdigit():
             bad.append(("transaction_id", "INVALID_FORMAT", "The transaction ID is not valid."))
+
+    def _call(self, event: dict[str, Any], row: Row, bad: list[Violation]) -> None:
+        """DOC dm/…/call/upgrade: a hashed phone number and the start of the call, before the conversion."""
+        people = (event.get("userData") or {}).get("userIdentifiers") or []
+        phone = next((person["phoneNumber"] for person in people if person.get("phoneNumber")), "")
+        if not phone:
+            bad.append(("user_data", "REQUIRED_FIELD_MISSING", "A call needs the caller's phone number."))
+        text = (event["callInfo"] or {}).get("startTimestamp")
+        if not text:
+            bad.append(("call_info.start_timestamp", "REQUIRED_FIELD_MISSING", "The start of the call is required."))
+            return
+        start = instant(text)
+        if start is None:
+            bad.append(("call_info.start_timestamp", "EVENT_TIME_INVALID", "The timestamp is not RFC 3339."))
+        elif row.at and start > row.at:
+            bad.append(("call_info.start_timestamp", "EVENT_TIME_INVALID", "The call began after the conversion."))
+        else:
+            row.call = call_key(phone.lower(), start, row.at)
 
     def _routing(self, event: dict[str, Any], bad: list[Violation]) -> None:
         for index, reference in enumerate(event["destinationReferences"]):

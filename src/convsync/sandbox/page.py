@@ -35,7 +35,7 @@ code { font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,"DejaVu Sans Mono",mono
 """
 _RECENT = 25
 _NUMERIC = {
-    "conversions", "adjustments", "rows", "orders", "reaches", "hits", "attributed", "lost", "value",
+    "conversions", "adjustments", "retracted", "rows", "orders", "reaches", "hits", "attributed", "lost", "value",
     "income", "revenue", "fired", "ms", "requests", "events", "count", "without id",
 }  # fmt: skip
 
@@ -91,6 +91,7 @@ def _google(books: Mapping[str, Any]) -> Html:
             "conversions": book["conversions"],
             "value": _money(book["value"]),
             "adjustments": book["adjustments"],
+            "retracted": book["retracted"],
             "rows": book["rows"],
             "without id": _mark(book["without_transaction_id"], "warn"),
             "failed when processed": _counts(book["errors"]),
@@ -98,7 +99,7 @@ def _google(books: Mapping[str, Any]) -> Html:
         for account, found in books["accounts"].items()
         for action, book in found.items()
     ]
-    return _section("Google Data Manager", figures, _table("By conversion action", actions))
+    return _section("Google", figures, _table("By conversion action", actions))
 
 
 def _yandex(books: Mapping[str, Any]) -> Html:

@@ -1,0 +1,1 @@
+"""The Google Ads API of the sandbox: gRPC over TLS, the unmodified client connects to it."""
