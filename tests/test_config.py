@@ -18,6 +18,7 @@ from convsync.config import (
     ActionSettings,
     CsvSource,
     GoogleSettings,
+    GoogleTarget,
     JsonlSource,
     LedgerSettings,
     RetentionSettings,
@@ -178,6 +179,10 @@ def test_a_mistake_names_file_line_key_and_cure(write: Write, wrong: str, right:
     assert expected in problem
 
 
+GOOGLE = '[destinations.google]\ncustomer_id = "1234567890"\n'
+FILE = '[sources.f]\ntype = "csv"\npath = "a.csv"\n'
+
+
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
@@ -208,7 +213,29 @@ def test_a_mistake_names_file_line_key_and_cure(write: Write, wrong: str, right:
         ('[destinations.other]\npixel_id = "1"', 'destinations.other.platform is missing. Write "google", "yandex" or "vk".'),
         ('[destinations.vk]\nplatform = "meta"', 'destinations.vk.platform must be "google", "yandex" or "vk".'),
         ('[destinations.google]\ncustomer_id = "123"', "destinations.google.customer_id must be ten digits"),
-        ('[destinations.google]\ncustomer_id = "1234567890"\napi = "ads"', 'destinations.google.api "ads" is not in this version.'),
+        (GOOGLE + 'api = "rest"', "destinations.google.api must be 'data_manager' or 'ads'."),
+        (GOOGLE + 'ads_api_version = "v22"', 'destinations.google.ads_api_version must be "v23", "v24", "v25" or "v26"'),
+        (GOOGLE + 'ads_api_version = "v27"', "destinations.google.ads_api_version must be"),
+        (GOOGLE + 'on_refund = "restate"', "destinations.google.on_refund must be 'retract', 'zero' or 'ignore'."),
+        (GOOGLE + "cost_customer_ids = []", "destinations.google.cost_customer_ids must name at least one, or be left out."),
+        (GOOGLE + 'cost_customer_ids = ["1234567890", "12"]', "destinations.google.cost_customer_ids.1 must be ten digits"),
+        (GOOGLE + 'merchant_id = "shop"', "destinations.google.merchant_id must be digits only"),
+        (GOOGLE + 'merchant_feed_label = "Россия"', "merchant_feed_label must be a feed label of Merchant Center"),
+        (GOOGLE + f'merchant_feed_label = "{"A" * 21}"', "merchant_feed_label must be a feed label of Merchant Center"),
+        (GOOGLE + 'merchant_feed_language = "Russian"', "merchant_feed_language must be a language code of two small"),
+        (
+            GOOGLE + '[actions.a]\nkind = "lead"\ngoogle = { conversion_action = "1", calls = "x" }',
+            "actions.a.google.calls must be true or false, without quotes.",
+        ),
+        (
+            GOOGLE + '[actions.a]\nkind = "lead"\ngoogle = { conversion_action = "1", consent_ad_user_data = true }',
+            "actions.a.google.consent_ad_user_data must be 'granted', 'denied' or 'unset'.",
+        ),
+        (FILE + 'fields = { custom_variables = "x" }', "sources.f.fields custom_variables is not mapped here: write name ="),
+        (FILE + "custom_variables = { plan = 5 }", "sources.f.custom_variables.plan must be text in quotes."),
+        (FILE + 'custom_variables = { plan = "" }', "sources.f.custom_variables.plan must not be empty."),
+        (FILE + 'custom_variables = { " plan" = "x" }', "sources.f.custom_variables has a name that no custom variable has"),
+        (FILE + f'custom_variables = {{ {"x" * 101} = "x" }}', "sources.f.custom_variables has a name that no custom"),
         ('[destinations.google]\ncustomer_id = "1234567890"\nbatch_rows = 2001', "batch_rows must be at most 2000."),
         (
             '[destinations.google]\ncustomer_id = "1234567890"\nrefresh_token = "s3cr3t-c4n4ry"\ncredentials_file = "g.json"',
@@ -523,6 +550,9 @@ SECRET_PLACES = {
     "destinations.google.refresh_token": {
         "destinations": {"google": {"customer_id": "1234567890", "client_secret": CANARY, "refresh_token": CANARY}}
     },
+    "destinations.google.developer_token": {
+        "destinations": {"google": {"customer_id": "1234567890", "developer_token": CANARY}}
+    },
     "destinations.vk.client_secret": {"destinations": {"vk": {"pixel_id": "1", "client_secret": CANARY}}},
     "sources.shop.url": {
         "sources": {
@@ -747,6 +777,63 @@ def test_a_source_list_limits_who_feeds_a_destination() -> None:
     source = {"type": "csv", "path": "x"}
     config = parse({"sources": {"a": source, "b": source}, "destinations": {"vk": {"pixel_id": "1", "sources": ["a"]}}})
     assert [name for name in config.sources if config.feeds(name, "vk")] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("api", "written", "route", "on_refund"),
+    [
+        (None, None, "google.data_manager", "zero"),
+        ("data_manager", None, "google.data_manager", "zero"),
+        ("data_manager", "", "google.data_manager", "zero"),
+        ("data_manager", "retract", "google.data_manager", "retract"),
+        ("ads", None, "google.ads", "retract"),
+        ("ads", "ignore", "google.ads", "ignore"),
+    ],
+)
+def test_each_way_into_google_has_its_route_and_its_way_with_refunds(
+    api: str | None, written: str | None, route: str, on_refund: str
+) -> None:
+    said = {key: value for key, value in (("api", api), ("on_refund", written)) if value is not None}
+    config = parse({"destinations": {"google": {"customer_id": "1234567890", **said}}})
+    settings = config.destinations["google"]
+    assert isinstance(settings, GoogleSettings)
+    assert (settings.route, settings.on_refund) == (route, on_refund)
+
+
+def test_the_way_into_google_can_be_changed_from_the_environment(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVSYNC_DESTINATIONS__GOOGLE__API", "ads")
+    monkeypatch.setenv("CONVSYNC_DESTINATIONS__GOOGLE__COST_CUSTOMER_IDS", "123-456-7890, 0987654321")
+    settings = load(write(GOOGLE), need_credentials=False).destinations["google"]
+    assert isinstance(settings, GoogleSettings)
+    assert (settings.route, settings.on_refund) == ("google.ads", "retract")
+    assert settings.cost_customer_ids == ("1234567890", "0987654321")
+
+
+def test_what_google_may_be_told_of_a_shop_and_of_one_action() -> None:
+    shop = {"merchant_id": 123, "merchant_feed_label": "ru", "merchant_feed_language": "ru"}
+    target = {"conversion_action": 5, "calls": True, "consent_ad_user_data": "unset"}
+    config = parse(
+        {
+            "destinations": {"google": {"customer_id": "1234567890", **shop}},
+            "actions": {"call": {"kind": "lead", "google": target}},
+        }
+    )
+    google, call = config.destinations["google"], config.actions["call"].targets["google"]
+    assert isinstance(google, GoogleSettings)
+    assert isinstance(call, GoogleTarget)
+    assert (google.merchant_id, google.merchant_feed_label, google.merchant_feed_language) == ("123", "RU", "ru")
+    assert call.told == ("5", None, True, "unset", None)
+
+
+def test_the_custom_variables_of_a_destination_are_those_of_the_sources_that_feed_it() -> None:
+    def source(**variables: str) -> dict[str, object]:
+        return {"type": "csv", "path": "x", "custom_variables": variables}
+
+    google = {"customer_id": "1234567890", "sources": ["a", "b"]}
+    sources = {"a": source(plan="p", city="c"), "b": source(city="town"), "c": source(secret="s")}
+    config = parse({"sources": sources, "destinations": {"google": google, "vk": {"pixel_id": "1", "enabled": False}}})
+    assert config.variables_of("google") == ("plan", "city")
+    assert config.variables_of("vk") == ()
 
 
 def test_nothing_changes_after_loading() -> None:

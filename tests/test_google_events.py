@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,7 +20,7 @@ from convsync.model import Action, Conversion, Person, Skip, SkipReason, key_of
 ACTION = Action(
     "shop", "deal-1", "sale", datetime(2026, 11, 1, 12, 30, tzinfo=timezone(timedelta(hours=3))), gclid="Cj0KCQ-1_a.b"
 )
-TARGET = SimpleNamespace(conversion_action="2222222222", event_source=None, goal_key="2222222222")
+TARGET = GoogleTarget(conversion_action="2222222222")
 IVAN = Person(("ivan@example.ru",), ("+79161234567",), "иван", "петров-водкин")
 NOBODY = Person()
 
@@ -171,7 +170,7 @@ def test_no_event_has_more_contacts_than_google_takes() -> None:
 
 
 def test_the_event_source_of_a_target_goes_before_that_of_the_destination() -> None:
-    phone = SimpleNamespace(conversion_action="1", event_source="PHONE", goal_key="1")
+    phone = GoogleTarget(conversion_action="1", event_source="PHONE")
     assert event(target=phone, on={"event_source": "APP"})["eventSource"] == "PHONE"
     assert event(on={"event_source": "APP"})["eventSource"] == "APP"
 
@@ -306,8 +305,7 @@ def test_without_a_currency_nothing_can_be_taken_back() -> None:
 
 def payloads(*actions: str, start: int = 0) -> list[bytes]:
     made = [
-        convert(target=SimpleNamespace(conversion_action=a, event_source=None, goal_key=a), external_id=f"d{start + i}")
-        for i, a in enumerate(actions)
+        convert(target=GoogleTarget(conversion_action=a), external_id=f"d{start + i}") for i, a in enumerate(actions)
     ]
     return [one.payload for one in made if isinstance(one, Conversion)]
 

@@ -108,12 +108,19 @@ def test_a_column_of_local_times_is_what_the_zone_says(text: str, zone: Any) -> 
     assert repr(found) == repr(expected)
 
 
-COLUMNS = ["a", "b", "action", "occurred_at", "value", "currency", "status", "gclid", "email", "consent_ad_user_data"]
+COLUMNS = [
+    "a", "b", "action", "occurred_at", "value", "currency", "status", "gclid", "email", "consent_ad_user_data",
+    "call_start_at", "customer_type", "cart", "tariff", "city",
+]  # fmt: skip
+carts = st.sampled_from(
+    [None, "", "[]", '[{"quantity": 1, "price": "5"}]', {"items": [{"id": 7, "quantity": "2"}]}, [{"quantity": 0}], "x"]
+)
 ordinary = st.tuples(
     st.integers(1, 9) | st.just("deal-1"), st.integers(1, 9), st.just("sale"), iso, plain_amounts | st.none(),
     st.just("RUB") | st.none(), st.just("active") | st.none(), st.just("Cj0"), st.just("a@b.ru"), st.none(),
+    iso | st.none(), st.sampled_from([None, "new", "Returning"]), carts, st.sampled_from([None, "gold", " "]), st.none(),
 )  # fmt: skip
-anything = st.tuples(cells, cells, words | cells, times | cells, *[cells] * 6)
+anything = st.tuples(cells, cells, words | cells, times | cells, *[cells] * 8, carts | cells, cells, cells)
 
 
 @settings(max_examples=300)
@@ -121,10 +128,13 @@ anything = st.tuples(cells, cells, words | cells, times | cells, *[cells] * 6)
     st.lists(ordinary | anything, max_size=4),
     st.sampled_from(["a", ("a", "b")]),
     st.sampled_from([None, "RUB"]),
-    st.sampled_from([{}, {"action": "lead", "consent_ad_user_data": False}]),
+    st.sampled_from([{}, {"action": "lead", "consent_ad_user_data": False}, {"fields": {"value": ""}}]),
+    st.sampled_from([{}, {"plan": "tariff"}, {"plan": "tariff", "town": "city"}]),
 )
-def test_a_page_is_its_rows(page: list[tuple[Any, ...]], key: Any, currency: str | None, constant: Any) -> None:
-    options: FieldOptions = {"id": key, "timezone": BERLIN, "currency": currency, **constant}
+def test_a_page_is_its_rows(
+    page: list[tuple[Any, ...]], key: Any, currency: str | None, constant: Any, named: Any
+) -> None:
+    options: FieldOptions = {"id": key, "timezone": BERLIN, "currency": currency, "custom_variables": named, **constant}
     mapping = FieldMap("shop", options)
     rows = mapping.compile(mapping.resolve(COLUMNS, "table"), COLUMNS)
     numbered = [(*row, number) for number, row in enumerate(page)]

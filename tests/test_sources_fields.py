@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -119,6 +120,74 @@ def test_what_is_constant_fills_empty_cells() -> None:
     assert taken({"action": ""}, options).action == "lead"
     assert taken({"consent_ad_user_data": None}, options).consent_ad_user_data is False
     assert taken({"consent_ad_user_data": "yes"}, options).consent_ad_user_data is True
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("new", "new"), (" Returning ", "returning"), ("REENGAGED", "reengaged"), ("re-engaged", "reengaged"), ("", None)],
+)
+def test_a_kind_of_customer_is_one_of_googles_three(written: str, read: str | None) -> None:
+    assert taken({"customer_type": written}).customer_type == read
+
+
+@pytest.mark.parametrize("word", ["existing", "VIP", True, 1, "+7 916 123-45-67"])
+def test_another_kind_of_customer_is_a_bad_row_that_tells_the_words(word: object) -> None:
+    bad = refused({"customer_type": word})
+    assert (bad.field, bad.advice) == ("customer_type", "Allowed: new, returning, reengaged, or empty.")
+    assert "916" not in bad.problem
+
+
+def test_a_call_begins_at_a_time_like_any_other() -> None:
+    assert (
+        taken({"call_start_at": "2026-03-01 12:00:00"}, {"timezone": ZoneInfo("Europe/Moscow")}).call_start_at == NOON
+    )
+    assert taken({"call_start_at": ""}).call_start_at is None
+    assert refused({"call_start_at": "2026-03-01 12:00:00"}).problem == "is a naive time without a zone"
+
+
+PLAN: FieldOptions = {"custom_variables": {"plan": "tariff", "Город": "city"}}
+
+
+def test_custom_variables_are_text_under_the_names_that_google_knows() -> None:
+    action = taken({"tariff": " gold ", "city": 7.0}, PLAN)
+    assert action.custom_variables == (("plan", "gold"), ("Город", "7"))
+    assert taken({"tariff": "  ", "city": None}, PLAN).custom_variables == ()
+    assert taken({"tariff": None, "city": "x"}, PLAN).custom_variables == (("Город", "x"),)
+    assert taken({"TARIFF": "gold", "city": ""}, PLAN).custom_variables == (("plan", "gold"),)
+
+
+def test_a_column_named_custom_variables_is_nobodys_field() -> None:
+    assert taken({"custom_variables": "gold"}).custom_variables == ()
+
+
+def test_a_custom_variable_that_is_no_text_says_which_it_is() -> None:
+    bad = refused({"tariff": "gold", "city": b"\xff"}, PLAN)
+    assert (bad.field, bad.problem) == ("custom_variables", "(Город) holds bytes that are not text in UTF-8")
+
+
+def test_a_column_of_a_custom_variable_has_to_be_there() -> None:
+    with pytest.raises(SourceError, match=r"no column city\. There are: .*tariff"):
+        take({"tariff": "gold"}, PLAN)
+
+
+@pytest.mark.parametrize(
+    ("fields", "column"), [({}, "email"), ({"phone": "Tel"}, "tel"), ({"first_name": "who", "user_id": "who"}, "who")]
+)
+def test_a_custom_variable_never_reads_a_contact(fields: dict[str, str], column: str) -> None:
+    options: FieldOptions = {"fields": fields, "custom_variables": {"plan": column}}
+    with pytest.raises(SourceError, match=r"plan reads .*, which holds a contact") as caught:
+        take({"email": "a@b.ru", "Tel": "1", "who": "Ivan"}, options)
+    assert "never sent in clear" in caught.value.advice
+
+
+def test_prices_of_a_cart_have_the_currency_of_the_source_too() -> None:
+    cart = '[{"quantity": 1, "price": "5"}]'
+    options: FieldOptions = {"currency": "RUB"}
+    assert taken({"cart": cart}, options).currency == "RUB"
+    assert taken({"cart": cart, "value": None}, options).currency == "RUB"
+    assert taken({"cart": "", "value": 1}, options).currency == "RUB"
+    assert taken({"cart": "", "value": None}, options).currency is None
+    assert taken({"cart": cart, "currency": "USD"}, options).currency == "USD"
 
 
 @given(

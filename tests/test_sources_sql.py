@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convsync.errors import SourceError, SourceUnavailable
+from convsync.model import Cart, Item
 from convsync.sources import Page, Window
 from convsync.sources.marks import Mark, beyond, is_future, load, start
 from convsync.sources.sql import SqlSource
@@ -484,3 +486,18 @@ def test_a_window_over_a_written_format_is_cut_by_python(shop: Shop) -> None:
     shop.run("UPDATE events SET occurred_at = CASE id WHEN 1 THEN '01.03.2026 10:00' ELSE '02.03.2026 10:00' END")
     source = shop.source(occurred_format="%d.%m.%Y %H:%M", timezone=UTC)
     assert ids(list(source.read({}, WINDOW))) == ["1"]
+
+
+def test_custom_variables_and_carts_come_from_columns_of_the_query(shop: Shop) -> None:
+    shop.add((1, DAY), (2, DAY))
+    query = (
+        "SELECT *, CASE id WHEN 1 THEN 'gold' END AS tariff, "
+        """CASE id WHEN 1 THEN '[{"id": "sku-1", "quantity": 2, "price": 199.9}]' END AS cart FROM events"""
+    )
+    (page,) = shop.source(query=query, custom_variables={"plan": "tariff"}).read({})
+    assert [action.custom_variables for action in page.actions] == [(("plan", "gold"),), ()]
+    assert [action.cart for action in page.actions] == [Cart((Item("sku-1", 2, Decimal("199.9")),)), None]
+    with pytest.raises(SourceError, match="has no column tarif"):
+        list(shop.source(query=query, custom_variables={"plan": "tarif"}).read({}))
+    with pytest.raises(SourceError, match="is not a plain column name"):
+        shop.source(query=query, custom_variables={"plan": 'tariff" --'})

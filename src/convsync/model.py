@@ -58,6 +58,7 @@ class SkipReason(enum.StrEnum):
     CONSENT_DENIED = "consent_denied"
     TOO_OLD = "too_old"
     IN_FUTURE = "in_future"
+    BAD_TIME = "bad_time"
     NO_CURRENCY = "no_currency"
     NEGATIVE_VALUE = "negative_value"
     CANCELLED_UNSENT = "cancelled_unsent"
@@ -79,6 +80,7 @@ SENTENCES = {
     SkipReason.CONSENT_DENIED: "the person did not consent to sharing data with advertising platforms",
     SkipReason.TOO_OLD: "it is older than the platform accepts",
     SkipReason.IN_FUTURE: "it is dated more than a day in the future",
+    SkipReason.BAD_TIME: "its times contradict each other: what led to it cannot have come after it",
     SkipReason.NO_CURRENCY: "it has a value but no currency, and no default is ever assumed",
     SkipReason.NEGATIVE_VALUE: "its value is negative; a refund is a status, not a negative sale",
     SkipReason.CANCELLED_UNSENT: "it was cancelled or refunded before anything was sent: nothing to take back",

@@ -166,6 +166,11 @@ class Config(StrictModel):
         settings = self.destinations[destination]
         return settings.enabled and (settings.sources is None or source in settings.sources)
 
+    def variables_of(self, destination: str) -> tuple[str, ...]:
+        """The names of custom variables that the sources of `destination` have, each once."""
+        named = (source.custom_variables for name, source in self.sources.items() if self.feeds(name, destination))
+        return tuple(dict.fromkeys(variable for variables in named for variable in variables))
+
     def require_credentials(self, destination: str, *, reading: bool = False) -> None:
         """Raise ConfigError unless `destination` can sign in: to send, or (`reading`) to ask for cost and goals."""
         settings = self.destinations.get(destination)

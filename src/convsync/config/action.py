@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from convsync.config.destination import EventSource
+from convsync.config.destination import Consent, EventSource
 from convsync.config.values import NOT_YET, Digits, PositiveDuration, StrictModel, VkGoal
 from convsync.model import Kind
 
@@ -18,8 +19,21 @@ YANDEX_STATUSES = ("IN_PROGRESS", "PAID", "CANCELLED", "SPAM")
 
 
 class GoogleTarget(StrictModel):
+    """`calls`: the conversion action is of type UPLOAD_CALLS, matched by the caller's number and the time of the call."""
+
     conversion_action: Digits = Field(description="the numeric id of a conversion action of type UPLOAD_CLICKS")
     event_source: EventSource | None = None
+    calls: bool = False
+    consent_ad_user_data: Consent | None = None
+    consent_ad_personalization: Consent | None = None
+
+    @cached_property
+    def told(self) -> tuple[str, str | None, bool, str | None, str | None]:
+        """All of it in one look: a run takes a million of them, and a model is slow to ask."""
+        return (
+            self.conversion_action, self.event_source, self.calls,
+            self.consent_ad_user_data, self.consent_ad_personalization,
+        )  # fmt: skip
 
     @property
     def goal_key(self) -> str:

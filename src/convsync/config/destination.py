@@ -13,10 +13,13 @@ from convsync.config.values import (
     ApiVersion,
     Count,
     CustomerId,
+    CustomerIds,
     Digits,
     Duration,
     Endpoint,
+    FeedLabel,
     HeaderText,
+    Language,
     LocalPath,
     Names,
     PositiveDuration,
@@ -29,6 +32,8 @@ from convsync.config.values import (
 
 EventSource = Literal["WEB", "APP", "IN_STORE", "PHONE", "MESSAGE", "OTHER"]
 Consent = Literal["granted", "denied", "unset"]
+OnRefund = Literal["retract", "zero", "ignore"]
+"""What Google is told of a cancelled, refunded or spam action: take the conversion back, set its value to 0, nothing."""
 Rate = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
 
@@ -91,30 +96,42 @@ class GoogleSettings(CommonDestination):
     client_secret: Secret | None = None
     refresh_token: Secret | None = None
     credentials_file: LocalPath | None = None
+    developer_token: Secret | None = None
     data_manager_url: Url = "https://datamanager.googleapis.com"
     ads_endpoint: Endpoint = "googleads.googleapis.com"
     ads_api_version: ApiVersion = "v26"
     token_url: Url = "https://oauth2.googleapis.com/token"  # noqa: S105  (an address)
+    auth_url: Url = "https://accounts.google.com/o/oauth2/v2/auth"
     event_source: EventSource = "WEB"
     consent_ad_user_data: Consent = "unset"
     consent_ad_personalization: Consent = "unset"
+    on_refund: OnRefund = "zero"
+    merchant_id: Digits | None = None
+    merchant_feed_label: FeedLabel | None = None
+    merchant_feed_language: Language | None = None
+    cost_customer_ids: CustomerIds | None = None
     max_age: PositiveDuration = timedelta(days=90)
     adjust_max_age: PositiveDuration = timedelta(days=54)
     requests_per_second: Rate = 4.5
     batch_rows: Annotated[int, Field(ge=1, le=2000)] = 2000
 
-    @field_validator("api")
+    @model_validator(mode="before")
     @classmethod
-    def _this_version(cls, value: str) -> str:
-        if value == "ads":
-            raise ValueError(f'"ads" {NOT_YET} Write "data_manager", the way in that Google opens to everybody.')
-        return value
+    def _refunds(cls, values: Any) -> Any:
+        """Data Manager cannot take a conversion back by itself, the Ads API can: each has its own default."""
+        if not isinstance(values, dict) or values.get("on_refund", "") != "":
+            return values
+        return values | {"on_refund": "retract" if values.get("api") == "ads" else "zero"}
 
     @model_validator(mode="after")
     def _one_credential(self) -> Self:
         if self.credentials_file and (self.refresh_token or self.client_secret):
             raise ValueError("has both credentials_file and client_secret or refresh_token. Keep one way to sign in.")
         return self
+
+    @property
+    def route(self) -> str:
+        return "google.ads" if self.api == "ads" else self.ROUTE
 
     @classmethod
     def needs(cls, get: Callable[[str], Any], *, reading: bool) -> tuple[str, ...]:

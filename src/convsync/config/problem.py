@@ -40,6 +40,7 @@ _SENTENCES = {
     "literal_error": "must be {expected}.",
     "enum": "must be {expected}.",
     "tuple_type": 'must be a list of names, such as ["shop"].',
+    "too_short": "must name at least one, or be left out.",
     "path_type": "must be the path of a file, in quotes.",
     "dict_type": "must be a section with keys of its own.",
     "model_type": "must be a section with keys of its own.",

@@ -38,8 +38,13 @@ from convsync.model import Action
 LATER_TYPES = ("parquet", "amocrm", "bitrix24", "hubspot")
 """Kinds of source that the design names and this version does not have."""
 
-FIELDS = tuple(name for name in Action._fields if name not in ("source", "external_id"))
-"""Fields of an Action that `fields` can map; the external id is what `id` says."""
+ELSEWHERE = {
+    "external_id": "write its column as `id` of the source.",
+    "custom_variables": "write name = column under custom_variables of the source.",
+}
+"""Fields of an Action that have a place of their own."""
+FIELDS = tuple(name for name in Action._fields if name != "source" and name not in ELSEWHERE)
+"""Fields of an Action that `fields` can map."""
 
 
 def _columns(value: Any) -> Any:
@@ -54,12 +59,19 @@ def _columns(value: Any) -> Any:
 def _known_fields(value: dict[str, str]) -> dict[str, str]:
     problems = []
     for name in value:
-        if name == "external_id":
-            problems.append("external_id is not mapped here: write its column as `id` of the source.")
+        if name in ELSEWHERE:
+            problems.append(f"{name} is not mapped here: {ELSEWHERE[name]}")
         elif name not in FIELDS:
             problems.append(f"{name} is not a field of an action. {suggestion(name, FIELDS)}")
     if problems:
         raise ValueError(" ".join(problems))
+    return value
+
+
+def _variable_names(value: dict[str, str]) -> dict[str, str]:
+    """DOC ads/reference ConversionCustomVariable: at most 100 characters, no blanks around them."""
+    if any(not name.strip() or name != name.strip() or len(name) > 100 for name in value):
+        raise ValueError("has a name that no custom variable has: 1 to 100 characters, no blanks around them.")
     return value
 
 
@@ -100,6 +112,8 @@ def _overlap_text(value: timedelta | int) -> str | int:
 Columns = Annotated[tuple[str, ...], BeforeValidator(_columns)]
 FieldMap = Annotated[dict[str, str], AfterValidator(_known_fields)]
 """Our field → their column. An empty name: a column that happens to be named as our field is not to be read."""
+Variables = Annotated[dict[str, Text], AfterValidator(_variable_names)]
+"""Name of a custom variable at Google → the column with its values."""
 StatusWord = Literal["active", "cancelled", "refunded", "spam"]
 Clock = Annotated[time, BeforeValidator(_clock)]
 Pattern = Annotated[Text, AfterValidator(_glob)]
@@ -113,6 +127,7 @@ class CommonSource(StrictModel):
     id: Columns = ("external_id",)
     fields: FieldMap = Field(default_factory=dict)
     statuses: dict[str, StatusWord] = Field(default_factory=dict)
+    custom_variables: Variables = Field(default_factory=dict)
     action: Text | None = None
     currency: Currency | None = None
     timezone: Zone | None = None

@@ -201,7 +201,15 @@ Currency = Annotated[
     str, _matching(r"[A-Z]{3}", 'must be a currency code of three letters, such as "RUB".', upper=True)
 ]
 Region = Annotated[str, _matching(r"[A-Z]{2}", 'must be a country code of two letters, such as "RU".', upper=True)]
-ApiVersion = Annotated[str, _matching(r"v[0-9]{1,3}", 'must be a version such as "v26".')]
+ApiVersion = Annotated[
+    str, _matching(r"v2[3-6]", 'must be "v23", "v24", "v25" or "v26": other versions are not answered.')
+]
+"""Those that Google answers (v22 ended on 2026-10-07, DOC ads/deprecations) and google-ads 34.0.0 speaks."""
+FeedLabel = Annotated[
+    str, _matching(r"[A-Z0-9-]{1,20}", 'must be a feed label of Merchant Center, such as "RU".', upper=True)
+]
+"""DOC shopping-content/guides/products/feed-labels: up to 20 capital letters, digits and dashes."""
+Language = Annotated[str, _matching(r"[a-z]{2}", 'must be a language code of two small letters, such as "ru".')]
 Text = Annotated[str, _matching(r"(?s).*\S.*", "must not be empty.")]
 HeaderText = Annotated[str, _matching(r"[\x20-\x7e]+", "must be plain Latin text on one line.")]
 VkGoal = Annotated[str, _matching(r"[A-Za-z0-9_\-]{1,64}", "must be 1 to 64 Latin letters, digits, _ or -.")]
@@ -233,6 +241,7 @@ def _names(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+CustomerIds = Annotated[tuple[CustomerId, ...], Field(min_length=1), BeforeValidator(_names)]
 
 
 def folder_of(info: ValidationInfo) -> Path:

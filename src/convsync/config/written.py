@@ -260,7 +260,7 @@ def _readable_by_others(file: Path, values: dict[str, Any], secrets: Path | None
 def _has_secret(values: Any) -> bool:
     if not isinstance(values, dict):
         return False
-    named = any(values.get(key) for key in ("token", "client_secret", "refresh_token"))
+    named = any(values.get(key) for key in ("token", "client_secret", "refresh_token", "developer_token"))
     return named or any(_has_secret(value) for value in values.values())
 
 

@@ -6,12 +6,13 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import time, tzinfo
 from itertools import repeat
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Final, NamedTuple, TypedDict
 
 from convsync.errors import SourceError
 from convsync.model import Action, BadRow
 from convsync.normalise import is_currency
 from convsync.sources import values
+from convsync.sources.carts import cart_reader
 from convsync.sources.columns import (
     Column,
     Convert,
@@ -26,16 +27,18 @@ from convsync.sources.columns import (
 from convsync.sources.values import Unreadable
 
 PLACE = {name: place for place, name in enumerate(Action._fields)}
-FIELDS = Action._fields[1:]
+VARIABLES: Final = "custom_variables"
+FIELDS = tuple(name for name in Action._fields[1:] if name != VARIABLES)
 CONTACTS = frozenset(("email", "phone", "first_name", "last_name"))
 OWN_IDS = frozenset(("external_id", "order_id", "user_id", "campaign_id"))
 PLATFORM_IDS = frozenset(
     ("gclid", "gbraid", "wbraid", "yclid", "rb_clickid", "ym_client_id", "vk_user_id", "ga_client_id")
 )
-TIMES = frozenset(("occurred_at", "updated_at", "created_at"))
+TIMES = frozenset(("occurred_at", "updated_at", "created_at", "call_start_at"))
 REQUIRED = ("external_id", "action", "occurred_at")
 
 _VALUE, _CURRENCY, _EXTERNAL_ID = PLACE["value"], PLACE["currency"], PLACE["external_id"]
+_VARIABLES, _CART = PLACE[VARIABLES], PLACE["cart"]
 _REQUIRED = tuple(PLACE[field] for field in REQUIRED)
 
 
@@ -54,6 +57,8 @@ class FieldOptions(TypedDict, total=False):
     action: str | None
     statuses: Mapping[str, str]
     """Their status word → ours."""
+    custom_variables: Mapping[str, str]
+    """Name of a custom variable at Google → their column."""
     consent_ad_user_data: bool | None
     consent_ad_personalization: bool | None
 
@@ -63,10 +68,11 @@ class Layout(NamedTuple):
 
     fields: dict[str, str]
     ids: tuple[str, ...]
+    variables: dict[str, str]
 
     def columns(self) -> tuple[str, ...]:
         """Each column that is read, once, the id first."""
-        return tuple(dict.fromkeys((*self.ids, *self.fields.values())))
+        return tuple(dict.fromkeys((*self.ids, *self.fields.values(), *self.variables.values())))
 
     def private(self) -> frozenset[str]:
         """The columns that hold a contact, whatever else they are mapped to."""
@@ -83,6 +89,7 @@ class FieldMap:
         self.source = source
         self._options = options
         self._named = dict(options.get("fields") or {})
+        self._variables = dict(options.get(VARIABLES) or {})
         ids = options.get("id") or self._named.get("external_id") or "external_id"
         self.ids = (ids,) if isinstance(ids, str) else tuple(ids)
         self._check()
@@ -105,7 +112,8 @@ class FieldMap:
 
     def named(self) -> tuple[str, ...]:
         """Columns that the operator named, and which must therefore exist."""
-        return tuple(dict.fromkeys((*self.ids, *(column for column in self._named.values() if column))))
+        columns = (column for column in self._named.values() if column)
+        return tuple(dict.fromkeys((*self.ids, *columns, *self._variables.values())))
 
     @staticmethod
     def find(name: str, columns: Sequence[str], where: str) -> str:
@@ -124,7 +132,20 @@ class FieldMap:
         fields.update({field: found[column] for field, column in self._named.items() if column})
         fields.pop("external_id", None)
         self._complete(fields, columns, where)
-        return Layout(fields, tuple(found[column] for column in self.ids))
+        variables = {name: found[column] for name, column in self._variables.items()}
+        layout = Layout(fields, tuple(found[column] for column in self.ids), variables)
+        self._no_contacts(layout)
+        return layout
+
+    def _no_contacts(self, layout: Layout) -> None:
+        """A custom variable leaves in clear, and the ledger keeps it: it may not read a contact's column."""
+        private = layout.private()
+        for name, column in layout.variables.items():
+            if column in private:
+                raise SourceError(
+                    f"[sources.{self.source}.{VARIABLES}]: {name} reads {column}, which holds a contact.",
+                    "Contacts are never sent in clear. Choose a column that says nothing of the person.",
+                )
 
     def _complete(self, fields: Mapping[str, str], columns: Sequence[str], where: str) -> None:
         constant = {"action"} if self._options.get("action") else set()
@@ -150,7 +171,8 @@ class FieldMap:
         if private.intersection(layout.ids):
             hidden |= {_EXTERNAL_ID}
         ids = tuple(at[column] for column in layout.ids)
-        return Rows(self.source, template, ids, [*plain, *others], self._options.get("currency"), hidden)
+        variables = {name: at[column] for name, column in layout.variables.items()}
+        return Rows(self.source, template, ids, [*plain, *others], self._options.get("currency"), hidden, variables)
 
     def _readers(self, field: str) -> tuple[Convert, Column]:
         """The careful reader of a cell of this field, and the quick one of a whole column."""
@@ -160,9 +182,10 @@ class FieldMap:
             return values.platform_id, platform_ids
         if field in TIMES:
             return self._time_readers()
-        if field == "value":
+        if field in ("value", "cart"):
             money = values.money_reader(decimal_comma=self._options.get("decimal_comma", False))
-            return money, amounts(money)
+            cart = cart_reader(money)
+            return (money, amounts(money)) if field == "value" else (cart, each(cart))
         word = self._word_reader(field)
         return (word, words(word)) if word is not None else (values.text, texts)
 
@@ -179,6 +202,8 @@ class FieldMap:
             return values.status_reader(self._options.get("statuses") or {})
         if field == "currency":
             return values.currency
+        if field == "customer_type":
+            return values.customer_type
         return values.text if field == "action" else None
 
 
@@ -205,12 +230,13 @@ class Rows:
         fields: list[_Field],
         currency: str | None,
         hidden: frozenset[int],
+        variables: Mapping[str, int],
     ) -> None:
         self.source = source
         self.ids = ids
         self.id_is_private = _EXTERNAL_ID in hidden
         self._template, self._fields = template, fields
-        self._currency, self._hidden = currency, hidden
+        self._currency, self._hidden, self._variables = currency, hidden, variables
 
     def read(
         self, rows: Sequence[Sequence[Any]], where: Callable[[Sequence[Any]], str]
@@ -235,11 +261,13 @@ class Rows:
             for at, place, convert, _ in self._fields:
                 cell = None if row[at] is None else convert(row[at])
                 cells[place] = cells[place] if cell is None else cell
+            place = _VARIABLES
+            cells[place] = self._pairs(row)
         except Unreadable as error:
             return self._bad(place, error, where(row))
         if None in (cells[place] for place in _REQUIRED):
             return self._missing(cells, where(row))
-        if cells[_CURRENCY] is None and cells[_VALUE] is not None:
+        if cells[_CURRENCY] is None and (cells[_VALUE] is not None or cells[_CART] is not None):
             cells[_CURRENCY] = self._currency
         return Action(*cells)
 
@@ -254,10 +282,32 @@ class Rows:
         for place in _REQUIRED:
             if place in found and not all(found[place]):  # a time or text that is not empty, so only None is false
                 doubtful.update(at for at, cell in enumerate(found[place]) if cell is None)
-        if self._currency is not None and _VALUE in found:
-            written = zip(found.get(_CURRENCY, repeat(None)), found[_VALUE], strict=False)
+        if self._variables:
+            found[_VARIABLES] = self._variable_column(cells, doubtful)
+        worth = _worth(found)
+        if self._currency is not None and worth is not None:
+            written = zip(found.get(_CURRENCY, repeat(None)), worth, strict=False)
             found[_CURRENCY] = [self._currency if c is None and v is not None else c for c, v in written]
         return found, doubtful
+
+    def _variable_column(self, cells: list[tuple[Any, ...]], doubtful: set[int]) -> list[Any]:
+        found = [_readable(texts, values.text, cells[at], doubtful) for at in self._variables.values()]
+        names = tuple(self._variables)
+        return [
+            tuple((name, word) for name, word in zip(names, row, strict=True) if word)
+            for row in zip(*found, strict=True)
+        ]
+
+    def _pairs(self, row: Sequence[Any]) -> tuple[tuple[str, str], ...]:
+        """The same of one row: custom variables that have a value, as an action holds them."""
+        found = []
+        for name, at in self._variables.items():
+            try:
+                word = None if row[at] is None else values.text(row[at])
+            except Unreadable as error:
+                raise Unreadable(f"({name}) {error.problem}", error.advice) from None
+            found += [(name, word)] if word else []
+        return tuple(found)
 
     def _id_column(self, cells: list[tuple[Any, ...]], doubtful: set[int]) -> list[Any]:
         if len(self.ids) == 1:
@@ -282,6 +332,14 @@ class Rows:
     def _missing(self, cells: list[Any], where: str) -> BadRow:
         field = next(field for field in REQUIRED if cells[PLACE[field]] is None)
         return BadRow(self.source, where, field, "is missing", "An action needs an id, a name and a time.")
+
+
+def _worth(found: Mapping[int, list[Any]]) -> list[Any] | None:
+    """Whatever of each row is money: its value, else its cart. None if the source tells neither."""
+    amounts, carts = found.get(_VALUE), found.get(_CART)
+    if amounts is None or carts is None:
+        return carts if amounts is None else amounts
+    return [cart if amount is None else amount for amount, cart in zip(amounts, carts, strict=True)]
 
 
 def _readable(column: Column, convert: Convert, cells: Sequence[Any], doubtful: set[int]) -> list[Any]:

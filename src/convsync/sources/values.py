@@ -253,6 +253,17 @@ def consent(value: object) -> bool | None:
     raise Unreadable(f"is neither yes nor no: {_guarded(value)}", f"Allowed: {', '.join(_CONSENT)}, or empty.")
 
 
+_CUSTOMERS = {"new": "new", "returning": "returning", "reengaged": "reengaged", "re-engaged": "reengaged"}
+
+
+def customer_type(value: object) -> str | None:
+    """What kind of customer it is, in the words of Google; empty is None, which means that nobody said."""
+    word = (text(value) or "").casefold()
+    if not word or word in _CUSTOMERS:
+        return _CUSTOMERS.get(word)
+    raise Unreadable(f"is not a kind of customer: {_guarded(value)}", "Allowed: new, returning, reengaged, or empty.")
+
+
 # --- time -------------------------------------------------------------------------------------------------------------
 
 _SECONDS = range(10**8, 10**11)

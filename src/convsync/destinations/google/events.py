@@ -1,7 +1,8 @@
 """Actions as Data Manager events, and events as the body of a request: pure, and the same bytes for the same input.
 
 A payload is `{"a":"<conversion action>","e":{<the event>}}`, written by hand because a run makes a million of them:
-nothing in it needs escaping but a postal code. A request is cut and joined from payloads, not parsed and dumped.
+little of it needs escaping. A request is cut and joined from payloads, not parsed and dumped. The Ads API reads the same
+payloads; for a phone call they end `…},"callerId":"+7…"}` there, for it takes the caller's number in clear only.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from convsync.destinations.google import extras
 from convsync.model import Action, Conversion, Person, Skip, SkipReason, key_of
 from convsync.normalise import is_currency, major
 
@@ -30,7 +32,13 @@ _clean_id = re.compile(r"[A-Za-z0-9_.~=+/:*-]{1,512}").fullmatch
 %7Bgclid%7D), blanks and control characters fall through, and what passes needs no escaping in JSON."""
 _NO_IDS = frozenset({"null", "none", "undefined", "nan", "n/a", "-", "0", "(none)", "unknown", "false", "gclid"})
 _CONSENT = {True: "CONSENT_GRANTED", False: "CONSENT_DENIED"}
+_SAID = {"granted": True, "denied": False, "unset": None}
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}").fullmatch
 _TWO_DIGITS = tuple(f"{number:02d}" for number in range(100))
+
+CALL, RETRACT = "call", "retract"
+"""Parts of conversions beside clicks, which have none: phone calls, and conversions that are taken back as a whole."""
+CALL_SOURCE = "PHONE"
 
 
 class Defaults(NamedTuple):
@@ -43,26 +51,43 @@ class Defaults(NamedTuple):
     combine: bool
     """Send gclid and gbraid together, and contacts beside a lone braid. Nobody knows yet whether Data Manager takes
     it (the Ads API refuses a braid beside contacts), and an event it does not take is a conversion lost."""
+    on_refund: str = "zero"
+    """`retract`, `zero` or `ignore`: what becomes of a cancelled, refunded or spam action."""
+    merchant: extras.Merchant = extras.Merchant()
+    plain_caller: bool = False
+    """Whether the number of a caller stays in clear, as the Ads API takes it; Data Manager takes its hash."""
 
 
 def convert(action: Action, person: Person, target: Any, value: int | None, defaults: Defaults) -> Conversion | Skip:
-    """The event of `action`, or why there is none.
+    """The event of `action`, or why there is none. What `target` tells is its conversion action (which is its
+    goal_key), event source, whether it takes calls, and two words of consent.
 
-    Data Manager cannot take a conversion back, it can only overwrite its value. A cancelled, refunded or spam action
-    is therefore the same event worth 0; without a currency there is no way to say 0, so nothing is said.
+    A cancelled, refunded or spam action is the same event worth 0, as `on_refund` says to be taken back as a whole.
+    Without a currency there is no way to say 0; to be taken back it needs none.
     """
-    name, source, data, ads, combine = defaults
+    name, source, data, ads, combine, on_refund, _, _ = defaults
+    goal, own_source, calls, said_data, said_ads = target.told
+    if said_data is not None:
+        data = _SAID[said_data]
+    if said_ads is not None:
+        ads = _SAID[said_ads]
     own_data, own_ads = action.consent_ad_user_data, action.consent_ad_personalization
     consent = _CONSENTS[data if own_data is None else own_data, ads if own_ads is None else own_ads]
     if consent is None:
         return Skip(name, SkipReason.CONSENT_DENIED)
-    currency, status = action.currency, action.status
+    currency, status, part = action.currency, action.status, ""
     if currency is not None and not is_currency(currency):
         return Skip(name, SkipReason.NO_CURRENCY, "its currency is not a code of ISO 4217")
     if status != "active":
-        if currency is None:
+        if calls:
+            return Skip(name, SkipReason.CANNOT_ADJUST, "Google cannot change a call conversion")
+        if on_refund == "ignore":
+            return Skip(name, SkipReason.REFUND_IGNORED)
+        if on_refund == RETRACT:
+            part = RETRACT
+        elif currency is None:
             return Skip(name, SkipReason.CANNOT_ADJUST, "to set its value to 0, Google needs a currency")
-        value, money = 0, f',"conversionValue":0,"currency":"{currency}"'
+        value, money = (None, "") if currency is None else (0, f',"conversionValue":0,"currency":"{currency}"')
     elif value is None:
         money = ""
     elif currency is None:
@@ -71,6 +96,8 @@ def convert(action: Action, person: Person, target: Any, value: int | None, defa
         return Skip(name, SkipReason.NEGATIVE_VALUE)
     else:
         money = f',"conversionValue":{_decimal(value, currency)},"currency":"{currency}"'
+    if calls:
+        return _call(action, person, target, value, consent + money, defaults)
 
     clicks, alone, bad = _clicks(action, combine)
     people = "" if alone else _people(action, person)
@@ -78,15 +105,73 @@ def convert(action: Action, person: Person, target: Any, value: int | None, defa
         if bad:
             return Skip(name, SkipReason.BAD_IDENTIFIER, f"{bad} is not a click id of Google")
         return Skip(name, SkipReason.NO_IDENTIFIER)
-    goal: str = target.conversion_action  # which is its goal_key
+    if action.cart is not None or action.custom_variables or action.customer_type is not None:
+        more = _extras(action, money, part, 'braid"' in clicks, defaults)
+        if isinstance(more, Skip):
+            return more
+        money = more
     key = key_of(action.source, action.external_id, action.action, name, goal)
     payload = (
         f'{{"a":"{goal}","e":{{"transactionId":"cs-{key.hex()}"'
-        f',"eventTimestamp":"{_timestamp(action.occurred_at)}","eventSource":"{target.event_source or source}"'
+        f',"eventTimestamp":"{_timestamp(action.occurred_at)}","eventSource":"{own_source or source}"'
         f"{clicks}{people}{consent}{money}}}}}"
     )
     # As Conversion(...), without the call of its constructor, which is written in Python.
-    return tuple.__new__(Conversion, (name, goal, payload.encode(), None, status, value, currency, key))
+    return tuple.__new__(
+        Conversion, (name, goal, payload.encode(), None, status, value, currency, key, part, True, False)
+    )
+
+
+def _extras(action: Action, money: str, part: str, braid: bool, defaults: Defaults) -> str | Skip:
+    """The end of an event: its money, and what few actions have.
+
+    A cart never goes with a braid, where Google drops it (CART_DATA_NOT_SUPPORTED_WITH_GBRAID_OR_WBRAID), nor without
+    the currency of its prices.
+    """
+    cart, currency = action.cart, action.currency
+    shopping = ""
+    if cart is not None and not braid and (currency is not None or part != RETRACT):
+        if extras.is_priced(cart):
+            if currency is None:
+                return Skip(defaults.destination, SkipReason.NO_CURRENCY, "its cart has prices and no currency")
+            money = money or f',"currency":"{currency}"'
+        shopping = extras.shopping(cart, currency or "", defaults.merchant)
+    variables = extras.custom_variables(action.custom_variables)
+    return f"{money}{variables}{shopping}{extras.customer(action.customer_type)}"
+
+
+def _call(
+    action: Action, person: Person, target: Any, value: int | None, said: str, defaults: Defaults
+) -> Conversion | Skip:
+    """A phone call: found by who called and when, without a click id, and never changed again.
+
+    `said` is the event's consent and money. DOC dm/devguides/events/google-ads/call/upgrade; CODE google-ads 34.0.0
+    (CallConversion). A call without a known caller and time could be anybody's.
+    """
+    name, started = defaults.destination, action.call_start_at
+    if started is None:
+        return Skip(name, SkipReason.NO_IDENTIFIER, "a call is found by when it began: call_start_at is empty")
+    if started > action.occurred_at:
+        return Skip(name, SkipReason.BAD_TIME, "call_start_at is later than occurred_at")
+    phone = next((phone for phone in person.phones if _E164(phone)), None)
+    if phone is None:
+        return Skip(name, SkipReason.NO_IDENTIFIER, "a call is found by the number of the caller: no valid phone")
+    goal: str = target.conversion_action
+    key = key_of(action.source, action.external_id, action.action, name, goal)
+    people, caller = (_caller(phone), "") if not defaults.plain_caller else ("", f',"callerId":"{phone}"')
+    payload = (
+        f'{{"a":"{goal}","e":{{"transactionId":"cs-{key.hex()}"'
+        f',"eventTimestamp":"{_timestamp(action.occurred_at)}","eventSource":"{target.event_source or CALL_SOURCE}"'
+        f"{people}{said}{extras.custom_variables(action.custom_variables)}"
+        f',"callInfo":{{"startTimestamp":"{_timestamp(started)}"}}}}{caller}}}'
+    )
+    return Conversion(
+        name, goal, payload.encode(), None, action.status, value, action.currency, key, CALL, False, bool(caller)
+    )
+
+
+def _caller(phone: str) -> str:
+    return f',"userData":{{"userIdentifiers":[{{"phoneNumber":"{_sha256(phone.encode()).hexdigest()}"}}]}}'
 
 
 def _timestamp(moment: datetime) -> str:
@@ -211,10 +296,31 @@ class Account(NamedTuple):
 
 
 _BEFORE, _BETWEEN = b'{"destinations":', b',"encoding":"HEX","events":['
+_CALLER = b'},"callerId":"'
+"""Nowhere but at the end of an event: in any text of it the quotation marks are escaped."""
+_BRACE = ord("}")
+"""With which an event ends, so that a payload without a caller ends with two."""
+
+
+def without_caller(payload: bytes) -> bytes:
+    """A payload of a call without the caller's number in clear."""
+    end = payload.find(_CALLER)
+    return payload if end < 0 else payload[: end + 1] + b"}"
+
+
+def _hashed_caller(payload: bytes) -> bytes:
+    """A call that was planned for the Ads API, as Data Manager takes it."""
+    end = payload.find(_CALLER)
+    if end < 0:
+        return payload
+    phone = payload[end + len(_CALLER) : -2].decode()
+    return payload[:end] + _caller(phone).encode() + b"}}"
 
 
 def request(payloads: Sequence[bytes], account: Account) -> bytes:
     """One body. With one conversion action, its events go there unsaid; with several, each event names its own."""
+    if [payload for payload in payloads if payload[-2] != _BRACE]:
+        payloads = [_hashed_caller(payload) for payload in payloads]
     first = _head(payloads[0])
     if all(payload.startswith(first) for payload in payloads):
         start = len(first)
