@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ class Fate:
 @pytest.fixture
 def fate(monkeypatch: pytest.MonkeyPatch) -> Fate:
     fate = Fate(FAR)
-    atomic, exchange = Store.atomic, Wire.exchange
+    atomic, exchange, through = Store.atomic, Wire.exchange, Wire.through
 
     @contextmanager
     def mortal_atomic(self: Store) -> Iterator[object]:
@@ -57,6 +58,13 @@ def fate(monkeypatch: pytest.MonkeyPatch) -> Fate:
         fate.pass_by()
         return reply
 
+    def mortal_through(self: Wire, *args: Any) -> Any:
+        fate.pass_by()
+        answer = through(self, *args)
+        fate.pass_by()
+        return answer
+
+    monkeypatch.setattr(Wire, "through", mortal_through)
     monkeypatch.setattr(Store, "atomic", mortal_atomic)
     monkeypatch.setattr(Wire, "exchange", mortal_exchange)
     return fate
@@ -140,3 +148,41 @@ def test_a_second_death_during_the_recovery_changes_nothing(tmp_path: Path, fate
             live_through(world, fate, (first, second, second + 2))
             everything_counts_once(world, 3)
             world.ledger.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("api", ["ads", "data_manager"])
+def test_changes_and_retractions_killed_at_any_point_end_with_the_last_word(
+    tmp_path: Path, fate: Fate, ads_certificate: Path, api: str
+) -> None:
+    for at in itertools.count(1):
+        clock = StandingClock()
+        fate.left = FAR
+        with Sandbox(SandboxConfig(), clock=clock, ads=True, ads_folder=ads_certificate.parent) as box:
+            folder = tmp_path / str(at)
+            folder.mkdir()
+            world = World(folder, box, clock)
+            world.platforms, world.api, world.ads, world.on_refund = ("google",), api, True, "retract"
+            sold, changed, refunded = (world.action(name) for name in ("sold", "changed", "refunded"))
+            world.given(sold, changed, refunded)
+            world.sync()
+            clock.advance(60)
+            world.given(sold, changed._replace(value=Decimal(70)), refunded._replace(status="refunded"))
+            fate.left = at
+            try:
+                world.sync()
+                untouched = True
+            except Death:
+                untouched = False
+            world.restart()
+            fate.left = FAR
+            world.sync()
+            world.sync()
+            told = {one["click"]["gclid"]: (one["count"], one["values"]) for one in world.conversions().values()}
+            assert (told["Cj0KCQ-sold"], told["Cj0KCQ-refunded"][0]) == ((1, ["100"]), 0)
+            assert (told["Cj0KCQ-changed"][0], told["Cj0KCQ-changed"][1][-1]) == (1, "70")
+            world.is_sound()
+            world.ledger.close()
+        if untouched:
+            assert at > 10, "the points were really passed"
+            return

@@ -8,7 +8,6 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -17,6 +16,7 @@ import pytest
 import requests
 import responses
 
+from convsync.config.action import GoogleTarget
 from convsync.destinations.google import DataManager
 from convsync.destinations.google.auth import DATA_MANAGER, quiet
 from convsync.errors import Halted, NotSent, Unclear
@@ -28,7 +28,7 @@ INGEST = "https://datamanager.googleapis.com/v1/events:ingest"
 STATUS = "https://datamanager.googleapis.com/v1/requestStatus:retrieve"
 TOKEN = "https://oauth2.googleapis.com/token"
 HOUR = timedelta(hours=1)
-LEAD = SimpleNamespace(conversion_action="1111111111", event_source=None, goal_key="1111111111")
+LEAD = GoogleTarget(conversion_action="1111111111")
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_what_the_route_declares() -> None:
     assert (one.batch_rows, one.in_flight) == (2000, 4)
     assert (one.max_age, one.adjust_max_age) == (timedelta(days=90), timedelta(days=54))
     assert one.request_seconds >= 2 * one.wire.longest
-    assert one.learn({"x": "y"}) == {}
+    assert one.learn({"x": "y"}) == {"x": "y"}
     assert one.merge(b"earlier", b"later") == b"later"
 
 
@@ -149,9 +149,9 @@ def test_a_fresh_token_that_is_not_taken_halts(web: Any) -> None:
     [
         ("invalid_grant", "invalid_grant", "seven days"),
         ("invalid_client", "invalid_client", "client_secret"),
-        ("deleted_client", "deleted_client", "refresh_token"),
-        ("unauthorized_client", "unauthorized_client", "same client"),
-        ("invalid_scope", "invalid_scope", DATA_MANAGER),
+        ("deleted_client", "deleted_client", "convsync google login --client-file"),
+        ("unauthorized_client", "unauthorized_client", "one client"),
+        ("invalid_scope", "invalid_scope", "every box"),
         ("something_new", "sign_in_refused", "Check"),
     ],
 )
@@ -402,14 +402,15 @@ def test_lost_access_halts_but_leaves_the_rows_accepted(web: Any) -> None:
 
 
 def probe(**options: Any) -> list[Finding]:
-    targets = [LEAD, LEAD, SimpleNamespace(conversion_action="222", event_source=None, goal_key="222")]
+    targets = [LEAD, LEAD, GoogleTarget(conversion_action="222")]
     return route(targets=targets, **options).probe()
 
 
 def test_a_look_asks_google_to_validate_and_not_to_store(web: Any) -> None:
     grants(web)
     web.post(INGEST, json={"requestId": "r"})
-    assert [(finding.level, finding.code) for finding in probe()] == [("info", "signed_in"), ("info", "validated")]
+    found = [(finding.level, finding.code) for finding in probe()]
+    assert found == [("info", "signed_in"), ("info", "not_readable"), ("info", "validated")]
     body = orjson.loads(web.calls[-1].request.body)
     assert body["validateOnly"] is True
     assert [one["productDestinationId"] for one in body["destinations"]] == ["1111111111", "222"]
@@ -421,14 +422,14 @@ def test_a_look_asks_google_to_validate_and_not_to_store(web: Any) -> None:
 def test_a_look_names_more_than_ten_conversion_actions_in_several_requests(web: Any) -> None:
     grants(web)
     web.post(INGEST, json={"requestId": "r"})
-    targets = [SimpleNamespace(conversion_action=str(n)) for n in range(23)]
-    assert len(route(targets=targets).probe()) == 4
+    targets = [GoogleTarget(conversion_action=str(n)) for n in range(23)]
+    assert [finding.code for finding in route(targets=targets).probe()][2:] == ["validated"] * 3
     assert len(web.calls) == 4
 
 
 def test_a_look_without_targets_only_signs_in(web: Any) -> None:
     grants(web)
-    assert [finding.code for finding in route().probe()] == ["signed_in"]
+    assert [finding.code for finding in route().probe()] == ["signed_in", "not_readable"]
 
 
 def test_a_token_without_the_scope_is_told_before_anything_is_sent(web: Any) -> None:
@@ -436,7 +437,7 @@ def test_a_token_without_the_scope_is_told_before_anything_is_sent(web: Any) -> 
     web.post(INGEST, **fails(403, "ACCESS_TOKEN_SCOPE_INSUFFICIENT"))
     found = probe()
     assert {finding.code for finding in found} == {"scope_missing"}
-    assert all(DATA_MANAGER in finding.advice for finding in found)
+    assert all("convsync google login" in finding.advice for finding in found)
 
 
 @pytest.mark.parametrize(

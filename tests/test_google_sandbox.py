@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from convsync.config.action import GoogleTarget
 from convsync.destinations.google import DataManager
 from convsync.errors import Halted, NotSent, Unclear
 from convsync.model import Action, Answer, Conversion, Person, Verdict, key_of
@@ -17,10 +17,7 @@ from convsync.net import Wire
 sandbox = pytest.importorskip("convsync.sandbox")
 
 HOUR = timedelta(hours=1)
-LEAD, SALE = (
-    SimpleNamespace(conversion_action=action, event_source=None, goal_key=action)
-    for action in ("1111111111", "2222222222")
-)
+LEAD, SALE = (GoogleTarget(conversion_action=action) for action in ("1111111111", "2222222222"))
 
 
 @pytest.fixture
@@ -258,7 +255,7 @@ def test_the_manager_account_opens_the_customer(box: Any) -> None:
 
 def test_a_wrong_or_young_conversion_action_is_not_the_rows_fault(box: Any, google: DataManager) -> None:
     def to(action: str) -> Answer:
-        target = SimpleNamespace(conversion_action=action, event_source=None, goal_key=action)
+        target = GoogleTarget(conversion_action=action)
         return send(google, [payload(google, 1, target)])
 
     for action in ("9999999999", "4444444444", "6666666666"):

@@ -8,6 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -69,6 +70,64 @@ def test_the_platforms_end_with_the_last_word_and_never_see_an_older_one_after_a
             _google_is_right(world, name, action, told[name])
             _yandex_is_right(world, name, action)
             assert world.hits().get(f"rb-{name}", 0) <= 1
+        world.ledger.close()
+
+
+ADS_FAULTS = st.sampled_from(
+    [
+        None,
+        *[{"on": on, "kind": kind} for on in ("ads.clicks", "ads.adjust") for kind in ("reset_after", "reset_before")],
+        {"on": "ads.*", "kind": "status", "code": "INTERNAL"},
+        {"on": "ads.*", "kind": "status", "code": "UNAVAILABLE", "applied": True},
+        {"on": "ads.*", "kind": "status", "error": "QuotaError.RESOURCE_TEMPORARILY_EXHAUSTED", "retry_after": 60},
+        {"on": "ads.*", "kind": "garbage"},
+        {"on": "ads.*", "kind": "reset_before", "rate": 0.5, "times": 3},
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("api", "on_refund"), [("ads", "retract"), ("ads", "zero"), ("data_manager", "retract")], ids=lambda value: value
+)
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.lists(STEP.flatmap(lambda step: st.tuples(*map(st.just, step[:3]), FAULTS | ADS_FAULTS)), max_size=7))
+def test_google_ends_with_the_last_word_through_every_door(
+    ads_certificate: Path, api: str, on_refund: str, steps: list[tuple[int, str, int, dict[str, object] | None]]
+) -> None:
+    clock = StandingClock()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Sandbox(SandboxConfig(), clock=clock, ads=True, ads_folder=ads_certificate.parent) as box,
+    ):
+        world = World(Path(folder), box, clock)
+        world.platforms, world.api, world.ads, world.on_refund = ("google",), api, True, on_refund
+        actions: dict[str, Action] = {}
+        told: dict[str, list[str]] = {}
+        for which, status, value, fault in steps:
+            clock.advance(60)
+            name = str(which)
+            known = actions.get(name) or world.action(name, occurred_at=clock.now() - timedelta(hours=2))
+            actions[name] = known._replace(status=status, value=Decimal(value), updated_at=clock.now())
+            told.setdefault(name, []).append(str(value if status == "active" else 0))
+            world.given(*actions.values())
+            if fault:
+                box.faults.add(fault)
+            world.sync()
+        box.faults.clear()
+        for _ in range(3):
+            clock.advance(3 * 3600)
+            world.sync()
+        world.is_sound()
+        for name, action in actions.items():
+            counted = world.conversions().get(f"Cj0KCQ-{name}")
+            if on_refund == "retract" and counted is not None and counted["retracted"]:
+                # what was taken back cannot come again: Google says so, and the row says it too
+                assert counted["count"] == 0
+                if action.status == "active" and api == "ads":
+                    assert world.states("google")[name] == "refused"
+            else:
+                _google_is_right(world, name, action, told[name])
+                assert counted is None or action.status == "active" or on_refund == "zero"
         world.ledger.close()
 
 

@@ -7,6 +7,8 @@ from decimal import Decimal
 
 import pytest
 
+import worlds
+from convsync.config.action import GoogleTarget
 from convsync.destinations.yandex import Orders
 from convsync.errors import Exit
 from convsync.ledger import Patience
@@ -304,15 +306,15 @@ def test_a_request_that_cannot_be_built_stops_one_destination_only(
     assert world.states("yandex") == {"1": "accepted"}
 
 
-def test_a_wrong_conversion_action_is_mended_by_naming_the_right_one(world: World) -> None:
+def test_a_wrong_conversion_action_is_mended_by_naming_the_right_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What waits for the wrong one must not stand in the way of everything after it."""
     world.platforms = ("google",)
     world.given(world.action("1"))
-    engine = world.engine()
-    for rule in engine.mapper.rules.values():
-        for address in rule.addresses:
-            address.target.conversion_action = address.target.goal_key = "7777777777"
-    assert engine.sync().exit_code == Exit.USAGE
+    with monkeypatch.context() as mistaken:
+        mistaken.setitem(worlds.TARGETS, "google", lambda action: GoogleTarget(conversion_action="7777777777"))
+        assert world.sync().exit_code == Exit.USAGE
     world.given(world.action("2"))
     mended = world.sync()
     assert world.states("google") == {"1": "superseded", "2": "accepted"}

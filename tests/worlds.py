@@ -84,6 +84,10 @@ class World:
         self.timeout = 5.0
         self.stop = threading.Event()
         self.token = "sandbox-token"
+        self.api = "data_manager"
+        self.ads = False
+        self.google_token = "sandbox-refresh"
+        self.on_refund: str | None = None
         self.ledger = Ledger.open(self.path)
         self.routes: dict[str, Callable[[], Route]] = {
             "google": self._google,
@@ -170,22 +174,33 @@ class World:
     # -- the routes
 
     def wire(self, **options: Any) -> Wire:
-        options = {"requests_per_second": 10_000, "timeout": self.timeout, "sleep": lambda _: None} | options
+        known = {"requests_per_second": 10_000, "timeout": self.timeout, "clock": self.clock.now}
+        options = known | {"sleep": lambda _: None} | options
         return Wire(**options)
 
     def _google(self) -> Any:
+        options: dict[str, Any] = {
+            "customer_id": "1234567890",
+            "client_id": "sandbox-client",
+            "client_secret": "sandbox-secret",
+            "refresh_token": self.google_token,
+            "token_url": f"{self.box_url}/token",
+            "batch_rows": self.batch_rows.get("google", 2000),
+            "wire": self.wire(),
+        }
+        if self.ads:
+            options |= {"ads_endpoint": self.box.ads_endpoint, "ca_bundle": self.box.ads_certificate}
+        if self.api == "ads":
+            from convsync.destinations.google.ads import Ads
+
+            return Ads("google", on_refund=self.on_refund or "retract", **options)
         return DataManager(
             "google",
-            customer_id="1234567890",
-            client_id="sandbox-client",
-            client_secret="sandbox-secret",
-            refresh_token="sandbox-refresh",
             data_manager_url=self.box_url,
-            token_url=f"{self.box_url}/token",
             poll_after=timedelta(minutes=30),
             poll_every=timedelta(minutes=30),
-            batch_rows=self.batch_rows.get("google", 2000),
-            wire=self.wire(),
+            on_refund=self.on_refund or "zero",
+            **options,
         )
 
     def _yandex(self) -> Any:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 USER_AGENT = f"convsync/{__version__}"
 BODY_LIMIT = 32 * 1024 * 1024
+T = TypeVar("T")
 BURST = 4.0
 """Requests that may leave together: few, so that the first second of a run stays below a platform's limit, too."""
 
@@ -144,6 +145,19 @@ class Wire:
             return self._retrying(attempt)
         except _Again as turned_away:
             return turned_away.reply
+
+    def through(self, call: Callable[[Callable[[], None]], T]) -> T:
+        """A call that is not HTTP, paced and repeated as `exchange` is: again after a NotSent that may pass.
+
+        `call` makes one attempt. It is given the gate, to go through once it is connected and right before its first
+        byte. What it raises is raised here.
+        """
+
+        def attempt() -> T:
+            self._take_turn()
+            return call(self._gate)
+
+        return self._retrying(attempt)
 
     def close(self) -> None:
         with self._lock:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from convsync.errors import ConfigError, UsageError
@@ -10,6 +11,7 @@ from convsync.errors import ConfigError, UsageError
 if TYPE_CHECKING:
     from convsync.config import Config, DestinationSettings, GoogleSettings, SourceSettings, VkSettings, YandexSettings
     from convsync.destinations import Route
+    from convsync.destinations.google.ads.client import AdsClient
     from convsync.mapping import Mapper
     from convsync.net import Wire
     from convsync.sources import Source
@@ -73,39 +75,87 @@ def destinations(config: Config, names: Sequence[str]) -> list[Destination]:
 def route(config: Config, name: str) -> Route:
     settings = config.destinations[name]
     if settings.platform == "google":
-        targets = [one.targets[name] for one in config.actions.values() if name in one.targets]
-        return _google(name, settings, targets)
+        return _google(config, name, settings)
     if settings.platform == "yandex":
         return _yandex(name, settings)
     return _vk(name, settings)
 
 
-def _google(name: str, settings: GoogleSettings, targets: Sequence[Any]) -> Route:
+def _google(config: Config, name: str, settings: GoogleSettings) -> Route:
+    common: dict[str, Any] = {
+        "customer_id": settings.customer_id,
+        "login_customer_id": settings.login_customer_id,
+        "client_id": settings.client_id,
+        "client_secret": _clear(settings.client_secret),
+        "refresh_token": _clear(settings.refresh_token),
+        "credentials_file": settings.credentials_file,
+        "developer_token": _clear(settings.developer_token),
+        "ads_endpoint": settings.ads_endpoint,
+        "ads_api_version": settings.ads_api_version,
+        "token_url": settings.token_url,
+        "ca_bundle": settings.ca_bundle,
+        "event_source": settings.event_source,
+        "consent_ad_user_data": CONSENT[settings.consent_ad_user_data],
+        "consent_ad_personalization": CONSENT[settings.consent_ad_personalization],
+        "on_refund": settings.on_refund,
+        "merchant_id": settings.merchant_id,
+        "merchant_feed_label": settings.merchant_feed_label,
+        "merchant_feed_language": settings.merchant_feed_language,
+        "max_age": settings.max_age,
+        "adjust_max_age": settings.adjust_max_age,
+        "batch_rows": settings.batch_rows,
+        "in_flight": settings.in_flight,
+        "targets": [one.targets[name] for one in config.actions.values() if name in one.targets],
+        "wire": _wire(settings),
+    }
+    if settings.api == "ads":
+        from convsync.destinations.google.ads import Ads
+
+        return Ads(name, custom_variables=config.variables_of(name), **common)
     from convsync.destinations.google.data_manager import DataManager
 
     return DataManager(
         name,
-        customer_id=settings.customer_id,
-        login_customer_id=settings.login_customer_id,
+        data_manager_url=settings.data_manager_url,
+        poll_after=settings.poll_after,
+        poll_every=settings.poll_every,
+        poll_until=settings.poll_until,
+        **common,
+    )
+
+
+@contextmanager
+def reading(name: str, settings: GoogleSettings) -> Iterator[AdsClient]:
+    """A client of the Google Ads API, to read with: open to everybody, whichever way the uploads go."""
+    from convsync.destinations.google.ads.client import AdsClient
+    from convsync.destinations.google.auth import ADWORDS, SignIn
+
+    where, wire = f"destinations.{name}", _wire(settings)
+    sign_in = SignIn(
+        where,
+        wire=wire,
+        token_url=settings.token_url,
         client_id=settings.client_id,
         client_secret=_clear(settings.client_secret),
         refresh_token=_clear(settings.refresh_token),
         credentials_file=settings.credentials_file,
-        data_manager_url=settings.data_manager_url,
-        token_url=settings.token_url,
-        event_source=settings.event_source,
-        consent_ad_user_data=CONSENT[settings.consent_ad_user_data],
-        consent_ad_personalization=CONSENT[settings.consent_ad_personalization],
-        poll_after=settings.poll_after,
-        poll_every=settings.poll_every,
-        poll_until=settings.poll_until,
-        max_age=settings.max_age,
-        adjust_max_age=settings.adjust_max_age,
-        batch_rows=settings.batch_rows,
-        in_flight=settings.in_flight,
-        targets=targets,
-        wire=_wire(settings),
+        scopes=(ADWORDS,),
     )
+    client = AdsClient(
+        where,
+        sign_in=sign_in,
+        wire=wire,
+        endpoint=settings.ads_endpoint,
+        version=settings.ads_api_version,
+        login_customer_id=settings.login_customer_id,
+        developer_token=_clear(settings.developer_token),
+        ca_bundle=settings.ca_bundle,
+    )
+    try:
+        yield client
+    finally:
+        client.close()
+        wire.close()
 
 
 def _yandex(name: str, settings: YandexSettings) -> Route:
@@ -230,6 +280,7 @@ def _columns(config: Config, name: str, settings: SourceSettings) -> dict[str, A
         "currency": settings.currency,
         "consent_ad_user_data": settings.consent_ad_user_data,
         "consent_ad_personalization": settings.consent_ad_personalization,
+        "custom_variables": settings.custom_variables,
         "page_rows": config.page_rows_of(name),
         "base": config.folder,
     }

@@ -1,5 +1,6 @@
-"""Google Ads. One route so far: offline conversions through the Data Manager API."""
+"""Google Ads. Two routes: the Data Manager API, open to everybody, and the Google Ads API, for those it was open to."""
 
+from convsync.destinations.google.ads import Ads
 from convsync.destinations.google.data_manager import DataManager
 
-__all__ = ["DataManager"]
+__all__ = ["Ads", "DataManager"]

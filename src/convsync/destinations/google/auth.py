@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,28 +18,30 @@ from convsync.model import Finding
 from convsync.net import Wire, http_fault, scrub
 
 DATA_MANAGER = "https://www.googleapis.com/auth/datamanager"
+ADWORDS = "https://www.googleapis.com/auth/adwords"
+"""Uploads, and everything else: cost, retractions, the Ads API. DOC dm/devguides/quickstart/set-up-access"""
 
 _TESTING = "If the consent screen of your Google Cloud project is in Testing, its tokens die after seven days: publish it first."
 SAID: Mapping[str, tuple[str, str]] = {
     "invalid_grant": (
         "Google no longer accepts the refresh token: it expired, was withdrawn, or a newer one replaced it.",
-        f"Sign in once more and put the new refresh_token into the configuration. {_TESTING}",
+        f"Run `convsync google login`. {_TESTING}",
     ),
     "invalid_client": (
         "Google does not know this client_id with this client_secret.",
-        "Copy both again from the Google Cloud console, APIs & Services, Credentials.",
+        "Copy both again from the Google Cloud console, APIs & Services, Credentials, or let `convsync google login --client-file` read them.",
     ),
     "deleted_client": (
         "the OAuth client was deleted in the Google Cloud console.",
-        "Make a new one there, sign in with it, and put client_id, client_secret and refresh_token in place.",
+        "Make a new one of type Desktop app there and run `convsync google login --client-file` with its file.",
     ),
     "unauthorized_client": (
         "the refresh token was made with another OAuth client than client_id names.",
-        "Take client_id, client_secret and refresh_token from one and the same client.",
+        "All three must come from one client: run `convsync google login`.",
     ),
     "invalid_scope": (
-        "these credentials were not granted access to the Data Manager API.",
-        f"Sign in once more and tick {DATA_MANAGER} as well.",
+        "these credentials were not granted what convsync asks for.",
+        "Run `convsync google login` and tick every box that Google shows.",
     ),
 }
 """The token endpoint's error → what happened, what to do. DOC RFC 6749 5.2; invalid_grant and its seven days: DOC
@@ -62,12 +64,15 @@ class SignIn:
         client_secret: str | None = None,
         refresh_token: str | None = None,
         credentials_file: Path | None = None,
+        scopes: Sequence[str] = (DATA_MANAGER,),
     ) -> None:
+        """`scopes` are what a service account asks for; a person has granted theirs with the refresh token."""
         self._where = where
         self._wire = wire
         self._token_url = token_url
         self._user = {"client_id": client_id, "client_secret": client_secret, "refresh_token": refresh_token}
         self._file = credentials_file
+        self._scopes = list(scopes)
         self._lock = threading.Lock()
         self._credentials: Any = None
         self._refused: Finding | None = None
@@ -119,7 +124,7 @@ class SignIn:
         try:
             account = orjson.loads(self._file.read_bytes()) | {"token_uri": self._token_url}
             return ServiceAccount.from_service_account_info(  # type: ignore[no-untyped-call]
-                account, scopes=[DATA_MANAGER]
+                account, scopes=self._scopes
             )
         except (OSError, ValueError, TypeError):
             message = "credentials_file cannot be read as the key of a service account."

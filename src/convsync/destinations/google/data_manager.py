@@ -7,24 +7,26 @@ again. That makes sending again safe, and a changed value an event like any othe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
 import orjson
 
-from convsync.destinations.google import events
+from convsync.destinations import Route
+from convsync.destinations.google import events, extras, readiness
+from convsync.destinations.google.ads.client import AdsClient, is_this_machine
+from convsync.destinations.google.ads.requests import ADJUST, Sheet
+from convsync.destinations.google.ads.upload import Retractions
 from convsync.destinations.google.answers import Reader, call_of, refusal
-from convsync.destinations.google.auth import DATA_MANAGER, SignIn
+from convsync.destinations.google.auth import ADWORDS, DATA_MANAGER, SignIn
 from convsync.destinations.google.replies import CALLS, STATUS_GONE, Means
 from convsync.errors import Halted, NotSent, Unclear
-from convsync.model import Action, Answer, Conversion, Finding, OnUnknown, Outcome, Person, Skip, Verdict
+from convsync.model import WHOLE, Action, Answer, Conversion, Finding, Group, OnUnknown, Outcome, Person, Skip, Verdict
 from convsync.net import STOPPED, Reply, Wire
-
-if TYPE_CHECKING:
-    from convsync.destinations import Route
 
 LONGEST_PAUSE = 6 * 3600.0
 """Between two looks at a request that Google is still processing."""
@@ -32,13 +34,18 @@ PROBE_DESTINATIONS = 10
 """Destinations in a request. DOC dm/devguides/limits."""
 
 _ACCEPTED = Outcome(Verdict.ACCEPTED)
+_RETRACTION = f"{ADJUST.name}\n".encode()
+_UNTOLD = b"without_money\n"
+"""What a body begins with that is no event: a request to the Ads API; or no request at all."""
+_WORTHLESS = b'"conversionValue":0,'
 
 
-class DataManager:
+class DataManager(Route):
     """`POST /v1/events:ingest` and `GET /v1/requestStatus:retrieve`, JSON over HTTP.
 
     Not Google's own client: its newest version has no field for the positions of failed rows and drops them unread.
-    Data Manager cannot take a conversion back; a cancelled one is restated to 0 and stays in the count.
+    Data Manager cannot take a conversion back: a cancelled one is restated to 0 and stays in the count, or, with
+    `on_refund` "retract", taken back through the Ads API, for as long as Google lets us.
     `targets`, for `probe`, are what the configuration's actions send here.
     """
 
@@ -46,7 +53,6 @@ class DataManager:
     platform = "google"
     on_unknown = OnUnknown.RESEND
     adjusts = True
-    snapshots = False
     reason_per_row = True
 
     def __init__(
@@ -65,6 +71,14 @@ class DataManager:
         consent_ad_user_data: bool | None = None,
         consent_ad_personalization: bool | None = None,
         combine_identifiers: bool = False,
+        on_refund: str = "zero",
+        merchant_id: str | None = None,
+        merchant_feed_label: str | None = None,
+        merchant_feed_language: str | None = None,
+        developer_token: str | None = None,
+        ads_endpoint: str = "googleads.googleapis.com",
+        ads_api_version: str = "v26",
+        ca_bundle: Path | None = None,
         poll_after: timedelta = timedelta(minutes=30),
         poll_every: timedelta = timedelta(minutes=30),
         poll_until: timedelta = timedelta(days=7),
@@ -90,8 +104,16 @@ class DataManager:
         self._after, self._every, self._until = poll_after, poll_every, poll_until
         self._targets = targets
         self._defaults = events.Defaults(
-            name, event_source, consent_ad_user_data, consent_ad_personalization, combine_identifiers
+            name,
+            event_source,
+            consent_ad_user_data,
+            consent_ad_personalization,
+            combine_identifiers,
+            on_refund,
+            extras.Merchant(merchant_id, merchant_feed_label, merchant_feed_language),
         )
+        self._zero_is_told = on_refund != "zero"
+        self.apart = on_refund == events.RETRACT
         where = f"destinations.{name}"
         self._read = Reader(where, ZoneInfo(quota_zone), self.wire.clock)
         self._sign_in = SignIn(
@@ -102,33 +124,88 @@ class DataManager:
             client_secret=client_secret,
             refresh_token=refresh_token,
             credentials_file=credentials_file,
+            scopes=(DATA_MANAGER, ADWORDS),
         )
+        client = AdsClient(
+            where,
+            sign_in=self._sign_in,
+            wire=self.wire,
+            endpoint=ads_endpoint,
+            version=ads_api_version,
+            login_customer_id=login_customer_id,
+            developer_token=developer_token,
+            ca_bundle=ca_bundle,
+        )
+        self._retractions = Retractions(client, self._sign_in, Sheet(ads_api_version, self.account))
 
     # -- from an action to a request -----------------------------------------------------------------
 
     def convert(self, action: Action, person: Person, target: Any, value: int | None) -> Conversion | Skip:
         return events.convert(action, person, target, value, self._defaults)
 
-    def merge(self, earlier: bytes, later: bytes) -> bytes:
-        """Google keeps the click id and the contacts it got first, so nothing has to be carried forward."""
-        return later
-
     def learn(self, known: Mapping[str, str]) -> Mapping[str, str]:
-        return {}
+        if self.apart:
+            self._retractions.client.require_version()
+        return known
 
-    def encode(self, payloads: Sequence[bytes], token: str) -> bytes:
-        return events.request(payloads, self._account)
+    def encode(self, payloads: Sequence[bytes], token: str, group: Group = WHOLE) -> bytes:
+        if group.part != events.RETRACT:
+            return events.request(payloads, self._account)
+        if not group.adjusts:
+            raise ValueError("there is nothing at Google that such rows could take back")
+        if self._retractions.open:
+            return self._retractions.body(payloads, token, group)
+        bare = [row for row, payload in enumerate(payloads) if _WORTHLESS not in payload]
+        return _UNTOLD + orjson.dumps(bare) if bare else events.request(payloads, self._account)
 
-    def preview(self, payloads: Sequence[bytes]) -> Iterator[Mapping[str, Any]]:
+    def preview(self, payloads: Sequence[bytes], group: Group = WHOLE) -> Iterator[Mapping[str, Any]]:
+        if group.part == events.RETRACT:
+            return self._retractions.preview(payloads, group)
         return events.preview(payloads, self._account)
 
     # -- the wire ------------------------------------------------------------------------------------
 
-    def send(self, body: bytes, rows: int) -> Answer:
+    def send(self, body: bytes, rows: int, group: Group = WHOLE) -> Answer:
+        if not body.startswith(b"{"):
+            return self._take_back(body, rows, group)
         reply = self._exchange("POST", "/v1/events:ingest", body)
         if reply.status != 200:
             return self._read.judge(reply, rows, lambda: self._ahead(body))
-        return self._read.accepted(reply, self._after.total_seconds(), events.routed(body))
+        answer = self._read.accepted(reply, self._after.total_seconds(), events.routed(body))
+        if self._zero_is_told or _WORTHLESS not in body:
+            return answer
+        self._zero_is_told = True
+        message = "cancelled or refunded conversions were restated to 0. Google keeps counting them."
+        advice = 'Bidding by value sees it, target CPA and Maximise conversions do not: see on_refund = "retract".'
+        return replace(answer, findings=(*answer.findings, self._read.finding("info", "restated", message, advice)))
+
+    def validate(self, body: bytes, rows: int, group: Group = WHOLE) -> Answer:
+        """The same request, only looked at. Google then checks less than it does for good. CODE, field report"""
+        if not body.startswith(b"{"):
+            return self._take_back(body, rows, group, dry=True)
+        reply = self._exchange("POST", "/v1/events:ingest", b'{"validateOnly":true,' + body[1:])
+        if reply.status != 200:
+            return self._read.judge(reply, rows, lambda: self._ahead(body))
+        answer = self._read.accepted(reply, 0, ())
+        return replace(answer, default=_ACCEPTED, ref=None, poll_in=None)
+
+    def _take_back(self, body: bytes, rows: int, group: Group, *, dry: bool = False) -> Answer:
+        if body.startswith(_RETRACTION):
+            return self._retractions.send(body, rows, group, dry=dry)
+        untold = Outcome(Verdict.HELD, "it can be neither taken back nor, without a currency, restated to 0")
+        message = "refunds without a currency can be told to Google in no way that is open to this account."
+        advice = (
+            "Give the source a currency for them, or have the Google Ads API opened, then run `convsync ledger retry`."
+        )
+        return Answer(
+            Outcome(Verdict.RETURNED, "another row of its request has no currency"),
+            dict.fromkeys(orjson.loads(body[len(_UNTOLD) :]), untold),
+            findings=(self._read.finding("error", "refund_untold", message, advice),),
+        )
+
+    def close(self) -> None:
+        self._retractions.client.close()
+        self.wire.close()
 
     def poll(self, ref: str, rows: int, age: timedelta) -> Answer:
         """Nothing here can make a row worse: whatever hinders the look, the rows stay accepted."""
@@ -150,15 +227,14 @@ class DataManager:
         try:
             self._sign_in.token()
             signed_in = self._probe_scopes()
-            return [signed_in, *self._probe_targets()] if signed_in.level == "info" else [signed_in]
+            if signed_in.level != "info":
+                return [signed_in]
+            return [signed_in, *self._probe_account(), *self._probe_targets()]
         except Halted as stop:
             return [stop.finding]
         except (NotSent, Unclear) as fault:
             message = f"Google did not answer ({fault.reason})."
             return [self._read.finding("error", "no_answer", message, "Check the network, then try again.")]
-
-    def close(self) -> None:
-        self.wire.close()
 
     def _exchange(self, method: str, path: str, body: bytes | None = None) -> Reply:
         """One request with a token; a token that Google does not take is renewed once."""
@@ -225,6 +301,23 @@ class DataManager:
             return self._read.finding("error", call.code, call.sentence, call.advice)
         return self._read.finding("info", "signed_in", "Google accepts the credentials.")
 
+    def _probe_account(self) -> list[Finding]:
+        """What the Ads API tells of the account, if it may be asked. A rehearsal on this machine asks nobody else."""
+        client, granted = self._retractions.client, self._sign_in.granted
+        if is_this_machine(urlsplit(self._url).netloc) and not is_this_machine(client.endpoint):
+            return []
+        if granted is not None and ADWORDS not in granted:
+            return [readiness.not_granted(client.reader.where)]
+        return readiness.probe(
+            client.search,
+            self.account,
+            self._targets,
+            where=client.reader.where,
+            version=client.version,
+            max_age=self.max_age,
+            optional=True,
+        )
+
     def _probe_targets(self) -> Iterator[Finding]:
         actions = list(dict.fromkeys(target.conversion_action for target in self._targets))
         for start in range(0, len(actions), PROBE_DESTINATIONS):
@@ -259,8 +352,3 @@ def _first(answer: Answer) -> Outcome:
 
 def _digits(customer: str) -> str:
     return customer.replace("-", "").strip()
-
-
-def _is_a_route(route: DataManager) -> Route:
-    """Says to the type checker what the contract suite says at run time."""
-    return route

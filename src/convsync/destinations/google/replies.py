@@ -58,8 +58,8 @@ def _halt(sentence: str, advice: str) -> Meaning:
     return Meaning(Means.HALT, sentence, ENUM, advice)
 
 
-_SETUP = "Check conversion_action and customer_id in the configuration against Google Ads, Goals, Conversions."
-_TERMS = "In Google Ads, Goals, Settings, switch on enhanced conversions for leads and accept the customer data terms."
+SETUP = "Check conversion_action and customer_id in the configuration against Google Ads, Goals, Conversions."
+TERMS = "In Google Ads, Goals, Settings, switch on enhanced conversions for leads and accept the customer data terms."
 OURS = "This is a mistake of convsync or a change at Google: look for a newer version, or report it."
 _PARTNER = "Check customer_id and login_customer_id: convsync works for advertisers, not for data partners."
 
@@ -99,33 +99,33 @@ REASONS: Mapping[str, Meaning] = {
     "RESOURCE_EXHAUSTED": Meaning(Means.MINUTE_QUOTA, "the quota is used up", LIMITS),
     "INTERNAL_ERROR": Meaning(Means.UNKNOWN, "Google failed", ERRORS),
     "DEADLINE_EXCEEDED": Meaning(Means.UNKNOWN, "Google took too long", ERRORS),
-    "NOT_FOUND": _halt("Google does not find what the request names.", _SETUP),
+    "NOT_FOUND": _halt("Google does not find what the request names.", SETUP),
     "PERMISSION_DENIED": _halt(
         "these credentials have no access to the account.",
         "Add their e-mail address as a user in Google Ads, or set login_customer_id to the manager account they use.",
     ),
-    "INVALID_DESTINATION": _halt("the account does not own the conversion action.", _SETUP),
-    "INVALID_CONVERSION_ACTION_ID": _halt("there is no conversion action with this number.", _SETUP),
+    "INVALID_DESTINATION": _halt("the account does not own the conversion action.", SETUP),
+    "INVALID_CONVERSION_ACTION_ID": _halt("there is no conversion action with this number.", SETUP),
     "INVALID_CONVERSION_ACTION_TYPE": _halt(
         "the conversion action does not take imported clicks.",
         "In Google Ads make one of the kind Import, CRM or other data sources, and put its number in the configuration.",
     ),
     "DESTINATION_ACCOUNT_NOT_ENABLED_ENHANCED_CONVERSIONS_FOR_LEADS": _halt(
-        "enhanced conversions for leads are off in this account.", _TERMS
+        "enhanced conversions for leads are off in this account.", TERMS
     ),
     "DESTINATION_ACCOUNT_DATA_POLICY_PROHIBITS_ENHANCED_CONVERSIONS": _halt(
         "Google's data policy does not allow hashed contacts for this account.",
         "Ask Google Ads support, or leave e-mail and phone out of the fields of the source.",
     ),
     "DESTINATION_ACCOUNT_ENHANCED_CONVERSIONS_TERMS_NOT_SIGNED": _halt(
-        "the customer data terms are not accepted in this account.", _TERMS
+        "the customer data terms are not accepted in this account.", TERMS
     ),
-    "TERMS_AND_CONDITIONS_NOT_SIGNED": _halt("the terms of the account are not accepted.", _TERMS),
+    "TERMS_AND_CONDITIONS_NOT_SIGNED": _halt("the terms of the account are not accepted.", TERMS),
     "NOT_ALLOWLISTED": _halt(
         "Google has not opened this function to the account.", "Ask Google Ads support to open it."
     ),
-    "DESTINATION_ACCOUNT_TYPE_MISMATCH": _halt("customer_id is not a Google Ads account.", _SETUP),
-    "MISMATCHED_ACCOUNT_TYPE": _halt("customer_id is not a Google Ads account.", _SETUP),
+    "DESTINATION_ACCOUNT_TYPE_MISMATCH": _halt("customer_id is not a Google Ads account.", SETUP),
+    "MISMATCHED_ACCOUNT_TYPE": _halt("customer_id is not a Google Ads account.", SETUP),
     "OPERATING_ACCOUNT_LOGIN_ACCOUNT_MISMATCH": _halt(
         "login_customer_id does not manage customer_id.",
         "Set login_customer_id to the manager account above customer_id, or remove it.",
@@ -138,7 +138,7 @@ REASONS: Mapping[str, Meaning] = {
     "CUSTOM_VARIABLE_NOT_FOUND": _halt("a custom variable does not exist in the account.", OURS),
     "DUPLICATE_DESTINATION_REFERENCE": _halt("the request names one conversion action twice.", OURS),
     "ACCOUNT_INELIGIBLE_FOR_STORE_SALES": _halt(
-        "the conversion action is for store sales, which this account may not upload.", _SETUP
+        "the conversion action is for store sales, which this account may not upload.", SETUP
     ),
     "THIRD_PARTY_USER_DATA_NOT_ALLOWED": _halt("Google took our rows for a third party's data.", OURS),
     "LINKED_ACCOUNT_ONLY_ALLOWED_WITH_DATA_PARTNER_LOGIN_ACCOUNT": _halt("the accounts do not fit together.", _PARTNER),
@@ -191,8 +191,7 @@ CALLS: tuple[Call, ...] = (
         Means.HALT,
         "scope_missing",
         "the credentials were made before the Data Manager API was asked for, so they do not open it.",
-        "Sign in once more with https://www.googleapis.com/auth/datamanager among the scopes, and put the new "
-        "refresh_token into the configuration.",
+        "Run `convsync google login` and tick every box that Google shows.",
         ACCESS,
     ),
     Call(
@@ -267,11 +266,11 @@ _CONSENT = "Send consent_ad_user_data with the action, or set it for the destina
 _HALTS = "These rows wait; the destination sends nothing more in this run."
 
 
-def _stop(sentence: str, advice: str) -> Fate:
+def stop(sentence: str, advice: str) -> Fate:
     return Fate(Verdict.RETURNED, sentence, advice=f"{advice} {_HALTS}", level="error", halts=True)
 
 
-def _hold(sentence: str) -> Fate:
+def hold(sentence: str) -> Fate:
     return Fate(Verdict.HELD, sentence)
 
 
@@ -312,37 +311,37 @@ FATES: Mapping[str, Fate] = {
         advice="Set the conversion action to count every conversion, then run `convsync ledger retry`.",
         level="error",
     ),
-    "CUSTOM_VARIABLE_NOT_ENABLED": _stop("a custom variable is switched off in the account", OURS),
-    "DESTINATION_ACCOUNT_ENHANCED_CONVERSIONS_TERMS_NOT_SIGNED": _stop(
-        "the customer data terms are not accepted in this account", _TERMS
+    "CUSTOM_VARIABLE_NOT_ENABLED": stop("a custom variable is switched off in the account", OURS),
+    "DESTINATION_ACCOUNT_ENHANCED_CONVERSIONS_TERMS_NOT_SIGNED": stop(
+        "the customer data terms are not accepted in this account", TERMS
     ),
-    "EXTERNAL_ATTRIBUTION_DATA_MISSING": _stop(
+    "EXTERNAL_ATTRIBUTION_DATA_MISSING": stop(
         "the conversion action is set to external attribution, which convsync does not send",
         "Choose one of Google's own attribution models for the conversion action.",
     ),
-    "DECRYPTION_ERROR": _stop(_CIPHER, OURS),
-    "DEK_DECRYPTION_ERROR": _stop(_CIPHER, OURS),
-    "USER_IDENTIFIER_DECRYPTION_ERROR": _stop(_CIPHER, OURS),
-    "INVALID_WIP": _stop(_CIPHER, OURS),
-    "WIP_AUTH_FAILED": _stop(_CIPHER, OURS),
-    "INVALID_KEK": _stop(_CIPHER, OURS),
-    "KEK_PERMISSION_DENIED": _stop(_CIPHER, OURS),
-    "AWS_AUTH_FAILED": _stop(_CIPHER, OURS),
-    "INSUFFICIENT_MATCHED_TRANSACTIONS": _hold("a reason of store sales, which convsync does not upload"),
-    "INSUFFICIENT_TRANSACTIONS": _hold("a reason of store sales, which convsync does not upload"),
-    "MATCH_ID_NOT_FOUND": _hold("a reason of Floodlight, to which convsync does not upload"),
-    "EVENT_ID_DECODE_ERROR": _hold("a reason of Floodlight, to which convsync does not upload"),
-    "USER_ID_NOT_FOUND": _hold("a reason of Floodlight, to which convsync does not upload"),
-    "USER_ID_NOT_FOUND_FOR_MATCH_ID": _hold("a reason of Floodlight, to which convsync does not upload"),
-    "USER_ID_NOT_FOUND_FOR_GCLID": _hold("a reason of Floodlight, to which convsync does not upload"),
-    "USER_ID_NOT_FOUND_FOR_DCLID": _hold("a reason of Floodlight, to which convsync does not upload"),
-    "USER_ID_NOT_FOUND_FOR_IMPRESSION_ID": _hold("a reason of Floodlight, to which convsync does not upload"),
-    "UNSPECIFIED": _hold("Google gives no reason"),
+    "DECRYPTION_ERROR": stop(_CIPHER, OURS),
+    "DEK_DECRYPTION_ERROR": stop(_CIPHER, OURS),
+    "USER_IDENTIFIER_DECRYPTION_ERROR": stop(_CIPHER, OURS),
+    "INVALID_WIP": stop(_CIPHER, OURS),
+    "WIP_AUTH_FAILED": stop(_CIPHER, OURS),
+    "INVALID_KEK": stop(_CIPHER, OURS),
+    "KEK_PERMISSION_DENIED": stop(_CIPHER, OURS),
+    "AWS_AUTH_FAILED": stop(_CIPHER, OURS),
+    "INSUFFICIENT_MATCHED_TRANSACTIONS": hold("a reason of store sales, which convsync does not upload"),
+    "INSUFFICIENT_TRANSACTIONS": hold("a reason of store sales, which convsync does not upload"),
+    "MATCH_ID_NOT_FOUND": hold("a reason of Floodlight, to which convsync does not upload"),
+    "EVENT_ID_DECODE_ERROR": hold("a reason of Floodlight, to which convsync does not upload"),
+    "USER_ID_NOT_FOUND": hold("a reason of Floodlight, to which convsync does not upload"),
+    "USER_ID_NOT_FOUND_FOR_MATCH_ID": hold("a reason of Floodlight, to which convsync does not upload"),
+    "USER_ID_NOT_FOUND_FOR_GCLID": hold("a reason of Floodlight, to which convsync does not upload"),
+    "USER_ID_NOT_FOUND_FOR_DCLID": hold("a reason of Floodlight, to which convsync does not upload"),
+    "USER_ID_NOT_FOUND_FOR_IMPRESSION_ID": hold("a reason of Floodlight, to which convsync does not upload"),
+    "UNSPECIFIED": hold("Google gives no reason"),
 }
 """ProcessingErrorReason 0..44 of the status, prefix stripped. What is not here is held. One per click with a
 braid holds its rows instead of stopping the destination: everything else goes on well without them."""
 
-STRANGE = _hold("Google gave a reason that convsync does not know")
+STRANGE = hold("Google gave a reason that convsync does not know")
 
 SEVERITY = (Verdict.RETURNED, Verdict.HELD, Verdict.REFUSED, Verdict.UNMATCHED, Verdict.LATER, Verdict.DUPLICATE)
 """Which outcome stands when a row is named twice."""
