@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -103,6 +104,17 @@ class Shop:
         self.path.write_text(change(CONFIG.format(url=url or self.box.url)), "utf-8")
         self.path.chmod(0o600)
 
+    def google(self, *lines: str, endpoint: str = "", **values: str) -> None:
+        """Other values, or lines more, in the section of Google, whose Ads API is the sandbox's."""
+
+        def change(text: str) -> str:
+            for name, value in values.items():
+                text = re.sub(rf'^{name} = ".*"$', f'{name} = "{value}"', text, count=1, flags=re.MULTILINE)
+            more = "\n".join([f'ads_endpoint = "{endpoint or self.box.ads_endpoint}"', *lines])
+            return text.replace("[destinations.google]", f"[destinations.google]\n{more}")
+
+        self.configure(change)
+
     def row(self, number: str, action: str = "sale", **fields: Any) -> None:
         """A row of the shop, or a new state of one. Each is touched a second after the one before."""
         self.changes += 1
@@ -185,3 +197,16 @@ def shop(tmp_path: Path, platforms: Sandbox) -> Iterator[Shop]:
     yield made
     if made.ledger.exists() and made.ledger.stat().st_mode & 0o077 == 0:
         made.is_sound()
+
+
+@pytest.fixture
+def ads_shop(tmp_path: Path, ads_certificate: Path) -> Iterator[Shop]:
+    """The same with the Google Ads API, by gRPC."""
+    config = SandboxConfig()
+    config.google.processing_seconds = config.google.status_visible_after_s = 0
+    with Sandbox(config, ads=True, ads_folder=ads_certificate.parent) as box:
+        made = Shop(tmp_path, box)
+        made.google()
+        yield made
+        if made.ledger.exists():
+            made.is_sound()

@@ -594,7 +594,9 @@ def _decided(rows: Sequence[dict[str, Any]], moved: Sequence[int], verdict: str,
     click.echo(f"\n{would}{counted(number, 'delivery', 'deliveries')} {DECIDED[verdict]}.")
     left = 0 if dry_run else len(rows) - len(moved)
     if left:
-        told = f"{counted(left, 'delivery stays', 'deliveries stay')} as before: what they would send (a phone number in"
+        told = (
+            f"{counted(left, 'delivery stays', 'deliveries stay')} as before: what they would send (a phone number in"
+        )
         click.echo(f"{told} clear) was erased with the verdict. Correct the row in the source, then it goes again.")
 
 

@@ -1,106 +1,20 @@
-"""The commands about money: costs come in, a report goes out."""
+"""The command that tells what came of the money: `convsync report`."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from convsync.cli import when
-from convsync.cli.frame import Command, Group, Talk, label, leave, put_json
-from convsync.errors import Exit, UsageError
-
-if TYPE_CHECKING:
-    from convsync.model import BadRow, Spend
+from convsync.cli.frame import Command, Talk
+from convsync.errors import UsageError
 
 DAYS = 30
 """What a report covers when nobody says."""
-
-
-@click.group(cls=Group, short_help="What the advertising cost: `costs import FILE`.")
-def costs() -> None:
-    """Bring in what the advertising cost, so that reports can tell what a lead and a sale cost."""
-
-
-@costs.command("import", short_help="Spend from CSV files.")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option("--account", default="", metavar="A", help="For rows that name no account.")
-@click.option("--delimiter", metavar="C", help="What stands between cells; else found in the header.")
-@click.option(
-    "--encoding", default="utf-8-sig", show_default=True, help="How the files are written; Excel often means cp1251."
-)
-@click.option("--decimal-comma", is_flag=True, help="Amounts are written 1234,50.")
-@click.option("--wait", type=when.Length(), help="How long to wait for a run to end.")
-@click.option("--json", "json_", is_flag=True, help="One JSON object on stdout instead of text.")
-@click.pass_obj
-def import_(
-    talk: Talk,
-    files: tuple[Path, ...],
-    account: str,
-    delimiter: str | None,
-    encoding: str,
-    decimal_comma: bool,
-    wait: timedelta | None,
-    json_: bool,
-) -> None:
-    """Import what was spent, by day and campaign, from CSV files (.gz too).
-
-    Needed columns: day, platform, amount, currency, and campaign or campaign_id. Welcome: account, clicks, impressions,
-    vat_included. Headers may be English or Russian as the platforms write them; other columns are ignored.
-
-    \b
-    Examples:
-      convsync costs import november.csv
-      convsync costs import yandex.csv --encoding cp1251 --decimal-comma
-
-    The same day and campaign again replaces what was there, so a file may be imported twice. Never guesses: a row that
-    cannot be read is shown with its line and left out, the good rows count. A file that cannot be read at all stops the
-    import before anything is stored.
-
-    \b
-    Exit codes: 0 all rows are in · 1 some rows are bad · 2 a file cannot be read · 4 a run is at work
-    """
-    config = talk.config()
-    from convsync.cli.runs import locked
-    from convsync.costs.files import read
-    from convsync.model import BadRow
-
-    rows = [
-        (path, list(read(path, encoding=encoding, delimiter=delimiter, decimal_comma=decimal_comma, account=account)))
-        for path in files
-    ]
-    bad = [row for _, found in rows for row in found if isinstance(row, BadRow)]
-    given = changed = 0
-    with locked(config, wait) as book:
-        for path, found in rows:
-            good = [row for row in found if not isinstance(row, BadRow)]
-            counts = book.figures.put(good, path.name, now=int(datetime.now(UTC).timestamp() * 1000))
-            given, changed = given + counts[0], changed + counts[1]
-    code = Exit.ATTENTION if bad else Exit.OK
-    if json_:
-        bad_rows = [row._asdict() for row in bad]
-        put_json({"rows": given, "changed": changed, "bad_rows": bad_rows, "exit_code": int(code)})
-    else:
-        _imported(rows, given, changed, bad)
-    leave(code)
-
-
-def _imported(rows: list[tuple[Path, list[Spend | BadRow]]], given: int, changed: int, bad: list[BadRow]) -> None:
-    from convsync.cli.frame import sentences
-    from convsync.cli.show import counted
-    from convsync.model import Spend
-
-    for one in bad:
-        what = f"{one.field}: " if one.field else ""
-        click.echo(f"{label('error')} {one.where}: {what}{sentences(one.problem, one.advice)}", err=True)
-    days = sorted({row.day for _, found in rows for row in found if isinstance(row, Spend)})
-    span = f" from {days[0]} to {days[-1]}" if days else ""
-    left = f", {counted(len(bad), 'bad row')} left out" if bad else ""
-    click.echo(f"{counted(given, 'row')}{span}: {changed} new or changed, {given - changed} known already{left}.")
 
 
 @click.command(cls=Command, short_help="What a lead and a sale cost: CPL, CPA, ROAS.")
@@ -133,7 +47,7 @@ def report(
 ) -> None:
     """Report what a lead and a sale cost: cost, clicks, leads, sales, value, CPL, CPA, ROAS, conversion rate, coverage.
 
-    Actions come from the ledger (cancelled, refunded and spam ones do not count), cost from `convsync costs import`.
+    Actions come from the ledger (cancelled, refunded and spam ones do not count), cost from `convsync costs`.
     Coverage is the share of conversions that the platform of the click took. Days are those of `timezone`.
 
     \b

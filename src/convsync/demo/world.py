@@ -100,6 +100,7 @@ refresh_token = "sandbox-refresh"
 data_manager_url = "$url"
 ads_endpoint = "$host"
 token_url = "$url/token"
+auth_url = "$url/o/oauth2/v2/auth"
 poll_after = "3s"                   # these are minutes and hours at the real platforms
 poll_every = "1s"
 poll_until = "60s"

@@ -10,6 +10,7 @@ from pathlib import Path
 from convsync.ledger import schema
 from convsync.ledger.audit import Audit, Filter
 from convsync.ledger.claim import Batch, Claimer, Lease
+from convsync.ledger.clicks import Clicks
 from convsync.ledger.figures import Figures
 from convsync.ledger.plan import Planner, Taken, Traits
 from convsync.ledger.record import Patience, Poll, Recorder
@@ -30,6 +31,7 @@ class Ledger:
         self.runs = Runs(store)
         self.audit = Audit(store)
         self.figures = Figures(store)
+        self.clicks = Clicks(store)
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False) -> Ledger:

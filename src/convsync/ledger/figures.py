@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time, timedelta
-from itertools import groupby
+from itertools import groupby, islice
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from convsync.ledger.store import Store
-from convsync.model import Spend, Tally
+from convsync.model import Account, Spend, Tally
 
 UPSERT_SPEND = """
 INSERT INTO spend (day, platform, account, campaign_key, campaign_id, campaign, amount, currency, vat_included, clicks,
@@ -18,14 +19,63 @@ ON CONFLICT (day, platform, account, campaign_key) DO UPDATE SET
     campaign_id = excluded.campaign_id, campaign = excluded.campaign, amount = excluded.amount,
     currency = excluded.currency, vat_included = excluded.vat_included, clicks = excluded.clicks,
     impressions = excluded.impressions, origin = excluded.origin, fetched_at = excluded.fetched_at
-WHERE (campaign, amount, currency, coalesce(vat_included, -1), coalesce(clicks, -1), coalesce(impressions, -1)) <>
-      (excluded.campaign, excluded.amount, excluded.currency, coalesce(excluded.vat_included, -1),
-       coalesce(excluded.clicks, -1), coalesce(excluded.impressions, -1))"""
-"""A campaign is its id, or its name where it has none: a renamed campaign stays the same row."""
+WHERE origin NOT LIKE 'api/%' AND (campaign <> excluded.campaign OR amount <> excluded.amount
+    OR currency <> excluded.currency OR vat_included IS NOT excluded.vat_included
+    OR clicks IS NOT excluded.clicks OR impressions IS NOT excluded.impressions)"""
+"""A campaign is its id, or its name where it has none: a renamed campaign stays the same row. What the platform itself
+told of a campaign and day stands, whatever a file says."""
+
+PULLED = """
+CREATE TEMP TABLE pulled (
+    day TEXT NOT NULL, campaign_key TEXT NOT NULL, campaign_id TEXT NOT NULL, campaign TEXT NOT NULL,
+    amount INTEGER NOT NULL, currency TEXT NOT NULL, vat_included INTEGER, clicks INTEGER, impressions INTEGER,
+    PRIMARY KEY (day, campaign_key)
+) WITHOUT ROWID"""
+
+GONE = """
+DELETE FROM spend WHERE platform = :platform AND account = :account AND origin = :origin
+    AND day >= :since AND day < :until AND (day, campaign_key) NOT IN (SELECT day, campaign_key FROM temp.pulled)"""
+
+NEW = """
+SELECT count(*) FROM temp.pulled p WHERE NOT EXISTS (
+    SELECT 1 FROM spend s WHERE s.day = p.day AND s.platform = :platform AND s.account = :account
+                          AND s.campaign_key = p.campaign_key)"""
+
+TAKE = """
+INSERT INTO spend (day, platform, account, campaign_key, campaign_id, campaign, amount, currency, vat_included, clicks,
+                   impressions, origin, fetched_at)
+SELECT day, :platform, :account, campaign_key, campaign_id, campaign, amount, currency, vat_included, clicks,
+       impressions, :origin, :now
+FROM temp.pulled WHERE true
+ON CONFLICT (day, platform, account, campaign_key) DO UPDATE SET
+    campaign_id = excluded.campaign_id, campaign = excluded.campaign, amount = excluded.amount,
+    currency = excluded.currency, vat_included = excluded.vat_included, clicks = excluded.clicks,
+    impressions = excluded.impressions, origin = excluded.origin, fetched_at = excluded.fetched_at
+WHERE (campaign, amount, currency, origin) <> (excluded.campaign, excluded.amount, excluded.currency, excluded.origin)
+    OR vat_included IS NOT excluded.vat_included OR clicks IS NOT excluded.clicks
+    OR impressions IS NOT excluded.impressions"""
+"""What a platform said takes the place of what a file said of the same campaign and day."""
+
+DOUBLED = """
+SELECT s.origin, s.platform, p.account, min(s.day), max(s.day), count(*)
+FROM spend s JOIN (SELECT DISTINCT platform, account, day FROM spend WHERE origin LIKE 'api/%') p
+     ON p.platform = s.platform AND p.day = s.day
+WHERE s.origin NOT LIKE 'api/%' AND (s.account = '' OR replace(replace(s.account, '-', ''), ' ', '') = p.account)
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
+
+UPLOADS = """
+SELECT (SELECT name FROM temp.day WHERE start <= b.created_at ORDER BY start DESC LIMIT 1), d.goal,
+       CASE WHEN d.batch_id = b.id THEN d.state ELSE 'again' END, count(*)
+FROM batch b JOIN destination t ON t.id = b.destination_id JOIN json_each(b.items) i
+     JOIN delivery d ON d.id = i.value
+WHERE t.name = :destination AND b.created_at >= :since AND b.created_at < :until AND b.state <> 'not_sent'
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
 
 TALLIES = """
-SELECT (SELECT name FROM temp.day WHERE start <= a.occurred_at ORDER BY start DESC LIMIT 1),
-       a.platform, a.campaign, a.action, a.kind, a.source, a.currency,
+SELECT (SELECT name FROM temp.day WHERE start <= a.occurred_at ORDER BY start DESC LIMIT 1), a.platform,
+       CASE WHEN a.campaign = '' AND a.platform = 'google' AND a.click IS NOT NULL
+            THEN coalesce((SELECT campaign_id FROM click WHERE id = a.click), '') ELSE a.campaign END,
+       a.action, a.kind, a.source, a.currency,
        (SELECT max(CASE WHEN d.state IN ('accepted', 'confirmed') THEN 3 WHEN d.state = 'unknown' THEN 2
                         WHEN d.state = 'superseded' THEN 0 ELSE 1 END)
         FROM delivery d JOIN destination t ON t.id = d.destination_id
@@ -33,7 +83,43 @@ SELECT (SELECT name FROM temp.day WHERE start <= a.occurred_at ORDER BY start DE
        count(*), sum(a.value)
 FROM action a WHERE a.status = 'active' AND a.occurred_at >= :since AND a.occurred_at < :until
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"""
-"""The eighth column says how far the best delivery to the platform of the click got: 3 taken, 2 unknown, 1 addressed."""
+"""An action that names no campaign counts for the campaign of its click, where Google told it (`clicks`).
+The eighth column says how far the best delivery to the platform of the click got: 3 taken, 2 unknown, 1 addressed."""
+
+
+CHUNK = 5000
+
+
+class Pulled(NamedTuple):
+    """What a platform told of an account, against what was known of it."""
+
+    rows: int
+    new: int
+    changed: int
+    removed: int
+
+
+class Doubled(NamedTuple):
+    """Rows of a file beside what a platform told of the same account and days: money that counts twice."""
+
+    origin: str
+    platform: str
+    account: str
+    first: date
+    last: date
+    rows: int
+
+
+class Uploads(NamedTuple):
+    """How many conversions for a goal left in requests of one day, and where those now stand that were last sent then.
+
+    `state` is a `State`, or `again` for what was sent once more later.
+    """
+
+    day: date
+    goal: str
+    state: str
+    rows: int
 
 
 class Figures:
@@ -46,13 +132,68 @@ class Figures:
         with self.store.atomic() as conn:
             for one in spends:
                 given += 1
-                row = (
-                    one.day.isoformat(), one.platform, one.account, one.campaign_id or one.campaign.casefold(),
-                    one.campaign_id, one.campaign, one.amount, one.currency, one.vat_included, one.clicks,
-                    one.impressions, origin, now,
-                )  # fmt: skip
+                day, key, *told = _row(one)
+                row = (day, one.platform, one.account, key, *told, origin, now)
                 changed += conn.execute(UPSERT_SPEND, row).rowcount
         return given, changed
+
+    def pull(self, account: Account, since: date, until: date, spends: Iterable[Spend], *, now: int) -> Pulled:
+        """Put what a platform says was spent from an account on the days `since <= day < until` in the place of what it
+        said before: rows it no longer tells of go, in one transaction with those that come.
+
+        The rows gather in a table beside the ledger first: no transaction is held open while the network is waited for.
+        """
+        conn = self.store.conn
+        conn.execute("DROP TABLE IF EXISTS temp.pulled")
+        conn.execute(PULLED)
+        rest, rows = iter(spends), 0
+        while chunk := [_row(one) for one in islice(rest, CHUNK)]:
+            conn.executemany("INSERT INTO temp.pulled VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", chunk)
+            rows += len(chunk)
+        bound = {
+            "platform": account.platform, "account": account.id, "origin": origin_of(account.platform),
+            "since": str(since), "until": str(until), "now": now,
+        }  # fmt: skip
+        with self.store.atomic() as conn:
+            removed = conn.execute(GONE, bound).rowcount
+            new = conn.execute(NEW, bound).fetchone()[0]
+            changed = conn.execute(TAKE, bound).rowcount - new
+            self._remember(account, until - timedelta(days=1), now)
+        conn.execute("DROP TABLE temp.pulled")
+        return Pulled(rows, new, changed, removed)
+
+    def _remember(self, account: Account, last: date, now: int) -> None:
+        self.store.conn.execute(
+            "INSERT INTO account (platform, id, name, currency, time_zone, read_at, spend_until)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (platform, id) DO UPDATE SET name = excluded.name,"
+            " currency = excluded.currency, time_zone = excluded.time_zone, read_at = excluded.read_at,"
+            " spend_until = max(coalesce(spend_until, ''), excluded.spend_until)",
+            (*account, now, str(last)),
+        )
+
+    def pulled_until(self, platform: str, account: str) -> date | None:
+        """The last day whose cost was asked for."""
+        found = self.store.one("SELECT spend_until FROM account WHERE platform = ? AND id = ?", (platform, account))
+        return None if found is None else date.fromisoformat(found)
+
+    def doubled(self) -> list[Doubled]:
+        """Imported rows of accounts and days of which the platform told the cost as well."""
+        return [
+            Doubled(origin, platform, account, date.fromisoformat(first), date.fromisoformat(last), rows)
+            for origin, platform, account, first, last, rows in self.store.conn.execute(DOUBLED)
+        ]
+
+    def origins(self) -> dict[str, int]:
+        """The files that cost was imported from, and how many rows of each are there."""
+        query = "SELECT origin, count(*) FROM spend WHERE origin NOT LIKE 'api/%' GROUP BY origin ORDER BY origin"
+        return dict(self.store.conn.execute(query).fetchall())
+
+    def drop(self, origin: str, platform: str | None) -> int:
+        """Take out what was imported from a file, of one platform or all. Returns how many rows."""
+        with self.store.atomic() as conn:
+            return conn.execute(
+                "DELETE FROM spend WHERE origin = ? AND platform = coalesce(?, platform)", (origin, platform)
+            ).rowcount
 
     def spends(self, since: date, until: date) -> Iterator[Spend]:
         """What was spent on the days `since <= day < until`."""
@@ -69,15 +210,9 @@ class Figures:
 
     def tallies(self, since: date, until: date, zone: ZoneInfo) -> Iterator[Tally]:
         """Actions that stand today (nothing cancelled, refunded or spam), dated by when they happened, in `zone`."""
-        starts = [since + timedelta(days=number) for number in range((until - since).days)]
-        if not starts:
+        if since >= until:
             return
-        self.store.conn.execute("DROP TABLE IF EXISTS temp.day")
-        self.store.conn.execute("CREATE TEMP TABLE day (start INTEGER PRIMARY KEY, name TEXT)")
-        self.store.conn.executemany(
-            "INSERT INTO temp.day VALUES (?, ?)", [(_midnight(day, zone), str(day)) for day in starts]
-        )
-        bound = {"since": _midnight(since, zone), "until": _midnight(until, zone)}
+        bound = self._days(since, until, zone)
         rows = self.store.conn.execute(TALLIES, bound)
         for (day, *same), group in groupby(rows, key=lambda row: row[:7]):
             reached = list(group)
@@ -88,6 +223,39 @@ class Figures:
             of = (platform, campaign, action, kind, source, currency)
             addressed, taken, unknown = far
             yield Tally(date.fromisoformat(day), *of, *counts, addressed, taken, unknown)
+
+    def uploads(self, destination: str, since: date, until: date, zone: ZoneInfo) -> Iterator[Uploads]:
+        """What left for a destination on the days `since <= day < until` of `zone`, as it stands now.
+
+        Counted by request: what the platform got twice counts on both days, what it certainly did not get on none.
+        """
+        if since >= until:
+            return
+        bound = self._days(since, until, zone) | {"destination": destination}
+        for day, *told in self.store.conn.execute(UPLOADS, bound):
+            yield Uploads(date.fromisoformat(day), *told)
+
+    def _days(self, since: date, until: date, zone: ZoneInfo) -> dict[str, int | str]:
+        """Lay out the days in `temp.day`; returns the first moment of the span and the one that ends it."""
+        conn = self.store.conn
+        conn.execute("DROP TABLE IF EXISTS temp.day")
+        conn.execute("CREATE TEMP TABLE day (start INTEGER PRIMARY KEY, name TEXT)")
+        days = [since + timedelta(days=number) for number in range((until - since).days)]
+        conn.executemany("INSERT INTO temp.day VALUES (?, ?)", [(_midnight(day, zone), str(day)) for day in days])
+        return {"since": _midnight(since, zone), "until": _midnight(until, zone)}
+
+
+def origin_of(platform: str) -> str:
+    """What stands as the origin of rows that a platform told itself; no file has a slash in its name."""
+    return f"api/{platform}"
+
+
+def _row(one: Spend) -> tuple[object, ...]:
+    """Day and key of a campaign, and what was spent on it. Without an id, its name is its key."""
+    return (
+        str(one.day), one.campaign_id or one.campaign.casefold(), one.campaign_id, one.campaign, one.amount,
+        one.currency, one.vat_included, one.clicks, one.impressions,
+    )  # fmt: skip
 
 
 def _midnight(day: date, zone: ZoneInfo) -> int:

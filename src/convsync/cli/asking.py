@@ -1,0 +1,59 @@
+"""Questions to a platform that a person asked, each on its own: one that fails is told and stops no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from convsync.destinations.google.ads.answers import AdsRefused
+from convsync.errors import ConvsyncError, Exit, Halted, UsageError, WireError
+from convsync.model import Finding
+
+
+@dataclass
+class Asking:
+    """What went wrong so far, and the exit code that says so."""
+
+    findings: list[Finding] = field(default_factory=list)
+    misconfigured: bool = False
+    unfinished: bool = False
+
+    def find(self, level: str, code: str, where: str, message: str, advice: str = "") -> None:
+        self.add(Finding(level, code, where, message, advice))
+
+    def add(self, finding: Finding) -> None:
+        """Once, however many accounts bring the same."""
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+    @property
+    def exit_code(self) -> Exit:
+        """As for a run: what stops a scheduler first comes first."""
+        if self.misconfigured:
+            return Exit.USAGE
+        if self.unfinished:
+            return Exit.UNFINISHED
+        return Exit.ATTENTION if any(one.level == "error" for one in self.findings) else Exit.OK
+
+    @contextmanager
+    def apart(self, where: str, account: str) -> Iterator[None]:
+        """Whatever keeps this account from being read to its end becomes a finding. What was typed wrong does not."""
+        try:
+            yield
+        except Halted as stop:
+            self.misconfigured = True
+            self.add(stop.finding)
+        except WireError as fault:
+            self.unfinished = True
+            message = f"Account {account} was not read to its end: Google did not answer ({fault.reason})."
+            self.find("error", "no_answer", where, message, "Check the network, then try again.")
+        except AdsRefused as refusal:
+            self.unfinished |= refusal.means is not None  # a quota: it passes
+            message = f"Account {account} was not read to its end. Google says: {refusal.code}: {refusal.message}"
+            advice = "" if refusal.means is None else "Try again later."
+            self.find("error", "refused", where, message.rstrip(": "), advice)
+        except UsageError:
+            raise
+        except ConvsyncError as error:
+            self.find("error", "account", where, error.message, error.advice)

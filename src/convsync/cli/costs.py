@@ -1,0 +1,251 @@
+"""The commands about cost: it comes from files and from the platforms, and an import can be taken out again."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from convsync.cli import when
+from convsync.cli.frame import Group, Talk, label, leave, put_json
+from convsync.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convsync.cli.pull import Pull
+    from convsync.config import Config
+    from convsync.model import BadRow, Finding, Spend
+
+as_json = click.option("--json", "json_", is_flag=True, help="One JSON object on stdout instead of text.")
+wait = click.option("--wait", type=when.Length(), help="How long to wait for a run to end.")
+for_destination = click.option(
+    "--destination", "destinations", multiple=True, metavar="NAME", help="Only this one. Repeatable."
+)
+
+
+@click.group(cls=Group, short_help="What the advertising cost: from files and from Google Ads.")
+def costs() -> None:
+    """Bring in what the advertising cost, so that reports can tell what a lead and a sale cost."""
+
+
+@costs.command("import", short_help="Spend from CSV files.")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--account", default="", metavar="A", help="For rows that name no account.")
+@click.option("--delimiter", metavar="C", help="What stands between cells; else found in the header.")
+@click.option(
+    "--encoding", default="utf-8-sig", show_default=True, help="How the files are written; Excel often means cp1251."
+)
+@click.option("--decimal-comma", is_flag=True, help="Amounts are written 1234,50.")
+@wait
+@as_json
+@click.pass_obj
+def import_(
+    talk: Talk,
+    files: tuple[Path, ...],
+    account: str,
+    delimiter: str | None,
+    encoding: str,
+    decimal_comma: bool,
+    wait: timedelta | None,
+    json_: bool,
+) -> None:
+    """Import what was spent, by day and campaign, from CSV files (.gz too).
+
+    Needed columns: day, platform, amount, currency, and campaign or campaign_id. Welcome: account, clicks, impressions,
+    vat_included. Headers may be English or Russian as the platforms write them; other columns are ignored.
+
+    \b
+    Examples:
+      convsync costs import november.csv
+      convsync costs import yandex.csv --encoding cp1251 --decimal-comma
+
+    The same day and campaign again replaces what was there, so a file may be imported twice; what `convsync costs pull`
+    read stays as the platform told it. Never guesses: a row that
+    cannot be read is shown with its line and left out, the good rows count. A file that cannot be read at all stops the
+    import before anything is stored.
+
+    \b
+    Exit codes: 0 all rows are in · 1 some rows are bad · 2 a file cannot be read · 4 a run is at work
+    """
+    config = talk.config()
+    from convsync.cli.pull import doubled
+    from convsync.cli.runs import locked
+    from convsync.costs.files import read
+    from convsync.model import BadRow
+
+    rows = [
+        (path, list(read(path, encoding=encoding, delimiter=delimiter, decimal_comma=decimal_comma, account=account)))
+        for path in files
+    ]
+    bad = [row for _, found in rows for row in found if isinstance(row, BadRow)]
+    given = changed = 0
+    with locked(config, wait) as book:
+        for path, found in rows:
+            good = [row for row in found if not isinstance(row, BadRow)]
+            counts = book.figures.put(good, path.name, now=int(datetime.now(UTC).timestamp() * 1000))
+            given, changed = given + counts[0], changed + counts[1]
+        found_twice = list(doubled(book))
+    talk.tell(found_twice)
+    code = Exit.ATTENTION if bad else Exit.OK
+    if json_:
+        bad_rows = [row._asdict() for row in bad]
+        findings = [one._asdict() for one in found_twice]
+        told = {"rows": given, "changed": changed, "bad_rows": bad_rows, "findings": findings, "exit_code": int(code)}
+        put_json(told)
+    else:
+        _imported(rows, given, changed, bad)
+    leave(code)
+
+
+def _imported(rows: list[tuple[Path, list[Spend | BadRow]]], given: int, changed: int, bad: list[BadRow]) -> None:
+    from convsync.cli.frame import sentences
+    from convsync.cli.show import counted
+    from convsync.model import Spend
+
+    for one in bad:
+        what = f"{one.field}: " if one.field else ""
+        click.echo(f"{label('error')} {one.where}: {what}{sentences(one.problem, one.advice)}", err=True)
+    days = sorted({row.day for _, found in rows for row in found if isinstance(row, Spend)})
+    span = f" from {days[0]} to {days[-1]}" if days else ""
+    left = f", {counted(len(bad), 'bad row')} left out" if bad else ""
+    click.echo(f"{counted(given, 'row')}{span}: {changed} new or changed, {given - changed} known already{left}.")
+
+
+@costs.command(short_help="Spend and clicks from Google Ads.")
+@click.option("--since", type=when.Day(), help="The first day; else a week before the last one that was read.")
+@click.option("--until", type=when.Day(), help="The last day, which is read too; else today.")
+@for_destination
+@click.option("--no-clicks", is_flag=True, help="Do not read which click belonged to which campaign.")
+@wait
+@as_json
+@click.pass_obj
+def pull(
+    talk: Talk,
+    since: date | None,
+    until: date | None,
+    destinations: tuple[str, ...],
+    no_clicks: bool,
+    wait: timedelta | None,
+    json_: bool,
+) -> None:
+    """Read from Google Ads what was spent, by day and campaign, and which click belonged to which campaign.
+
+    Reads the account of each Google destination, all clients of it if it is a manager account, or the accounts that
+    `cost_customer_ids` names. Days are those of the account. Once a day is enough: the last week is read again each time,
+    because Google corrects its numbers; rows that it no longer tells of go. The first time reads 30 days of cost and
+    90 days of clicks. Of a click only a hash is kept: it gives actions without a campaign theirs.
+
+    \b
+    Examples:
+      convsync costs pull
+      convsync costs pull --since 2026-01-01
+      30 6 * * *  convsync --config /etc/convsync.toml -q costs pull --wait 30m
+
+    Cost is in the account's currency and without VAT. Cost of Yandex and VK comes from files in this version.
+
+    \b
+    Exit codes: 0 done · 1 an account was refused · 2 configuration, credentials, or days that Google no longer
+    keeps · 3 did not finish, the next one continues · 4 a run is at work
+    """
+    config = talk.config()
+    from convsync.cli import assemble
+    from convsync.cli.pull import Pull
+    from convsync.cli.runs import locked
+
+    if since is not None and until is not None and since > until:
+        raise UsageError("--until lies before --since.", "Both days are read: the same day twice is one day.")
+    chosen = assemble.destination_names(config, destinations)
+    names = [name for name in chosen if config.destinations[name].platform == "google"]
+    if not names:
+        raise UsageError("There is no Google destination to read cost from.", FROM_FILES)
+    for name in names:
+        config.require_credentials(name, reading=True)
+    with locked(config, wait) as book:
+        done = Pull(book, config.timezone, since, until, not no_clicks, datetime.now(UTC), talk.say)
+        for finding in _from_files(config, chosen):
+            done.asking.add(finding)
+        for name in names:
+            _read(config, name, done)
+        done.finish()
+    found, code = done.asking.findings, done.asking.exit_code
+    talk.tell(found)
+    if json_:
+        findings = [one._asdict() for one in found]
+        put_json({"accounts": [one.as_json() for one in done.read], "findings": findings, "exit_code": int(code)})
+    elif not talk.quiet:
+        for line in _pulled(done):
+            click.echo(line)
+    leave(code)
+
+
+FROM_FILES = "Cost of Yandex and VK is imported from files in this version: convsync costs import FILE"
+
+
+def _from_files(config: Config, names: list[str]) -> Iterator[Finding]:
+    from convsync.model import Finding
+
+    for name in names:
+        if config.destinations[name].platform != "google":
+            yield Finding("info", "cost_from_files", f"destinations.{name}", "its cost is not read here.", FROM_FILES)
+
+
+def _read(config: Config, name: str, done: Pull) -> None:
+    from convsync.cli import assemble
+    from convsync.config import GoogleSettings
+
+    settings = config.destinations[name]
+    assert isinstance(settings, GoogleSettings)
+    with assemble.reading(name, settings) as client:
+        done.destination(name, settings.cost_customer_ids or (settings.customer_id,), client.search)
+
+
+def _pulled(done: Pull) -> Iterator[str]:
+    from convsync.cli.show import count, counted
+
+    for one in done.read:
+        cost = ", ".join(f"{amount} {currency}" for currency, amount in one.amounts().items())
+        new, changed, removed = one.rows[1:]
+        yield (
+            f"{one.account.id} {one.account.name}: {counted(one.rows.rows, 'row')} from {one.since} to {one.until}"
+            f" ({count(new)} new, {count(changed)} changed, {count(removed)} removed), {cost or 'nothing spent'}."
+        )
+        if one.click_days:
+            yield f"{one.account.id}: {counted(one.clicks, 'click')} of {counted(one.click_days, 'day')}."
+
+
+@costs.command(short_help="Take an import out again.")
+@click.argument("file", metavar="FILE")
+@click.option("--platform", type=click.Choice(["google", "yandex", "vk"]), help="Only rows of this platform.")
+@wait
+@as_json
+@click.pass_obj
+def drop(talk: Talk, file: str, platform: str | None, wait: timedelta | None, json_: bool) -> None:
+    """Take out what was imported from a file, named as it was when it was imported (without its folder).
+
+    For a file with wrong numbers, or one that tells of the same money as `convsync costs pull`.
+
+    \b
+    Examples:
+      convsync costs drop november.csv
+      convsync costs drop all.csv --platform google
+
+    \b
+    Exit codes: 0 taken out · 2 nothing was imported from such a file · 4 a run is at work
+    """
+    config = talk.config()
+    from convsync.cli.runs import locked
+    from convsync.cli.show import counted
+    from convsync.config.values import suggestion
+
+    with locked(config, wait) as book:
+        known = book.figures.origins()
+        if file not in known:
+            raise UsageError(f"No cost was imported from {file!r}.", suggestion(file, known))
+        rows = book.figures.drop(file, platform)
+    if json_:
+        put_json({"removed": rows, "exit_code": int(Exit.OK)})
+    else:
+        click.echo(f"{counted(rows, 'row')} of {file} taken out.")

@@ -1,0 +1,141 @@
+"""What `convsync costs pull` does, account by account."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from convsync.cli.asking import Asking
+from convsync.costs import google
+from convsync.model import Finding
+from convsync.normalise import major
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from convsync.costs.google import Search
+    from convsync.ledger import Ledger
+    from convsync.ledger.figures import Pulled
+    from convsync.model import Account, Spend
+
+DAY = timedelta(days=1)
+
+
+class Read(NamedTuple):
+    """An account that was read: its days, what changed in the ledger, what it spent (minor units by currency)."""
+
+    destination: str
+    account: Account
+    since: date
+    until: date
+    rows: Pulled
+    cost: Counter[str]
+    click_days: int = 0
+    clicks: int = 0
+
+    def amounts(self) -> dict[str, str]:
+        """In major units, by currency."""
+        return {currency: str(major(minor, currency)) for currency, minor in sorted(self.cost.items())}
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "destination": self.destination, "account": self.account.id, "name": self.account.name,
+            "time_zone": self.account.time_zone, "since": str(self.since), "until": str(self.until),
+            "days": (self.until - self.since).days + 1, **self.rows._asdict(), "cost": self.amounts(),
+            "click_days": self.click_days, "clicks": self.clicks,
+        }  # fmt: skip
+
+
+@dataclass
+class Pull:
+    """One run of it. `zone` is that of reports; `say` gets lines that nobody needs to keep."""
+
+    book: Ledger
+    zone: ZoneInfo | None
+    since: date | None
+    until: date | None
+    with_clicks: bool
+    now: datetime
+    say: Callable[[str], None]
+    asking: Asking = field(default_factory=Asking)
+    read: list[Read] = field(default_factory=list)
+
+    def destination(self, name: str, customers: Sequence[str], search: Search) -> None:
+        """Read the accounts that these ids stand for, but none a second time."""
+        where = f"destinations.{name}"
+        for customer in customers:
+            with self.asking.apart(where, customer):
+                found = google.accounts(search, customer)
+                if found.closed:
+                    message = f"Accounts that are not in use were left out: {', '.join(found.closed)}."
+                    self.asking.find("info", "account_closed", where, message)
+                if not found.spending:
+                    message = f"There is no account in use under {customer}, so no cost was read."
+                    advice = "Check customer_id and cost_customer_ids."
+                    self.asking.find("warning", "no_account", where, message, advice)
+                for account in found.spending:
+                    if account.id not in {one.account.id for one in self.read}:
+                        with self.asking.apart(where, account.id):
+                            self._account(name, where, account, search)
+
+    def finish(self) -> None:
+        """What concerns all accounts: old clicks go, money that counts twice is told."""
+        if self.with_clicks:
+            self.book.clicks.prune(self.now.date())
+        for finding in doubled(self.book):
+            self.asking.add(finding)
+
+    def _account(self, name: str, where: str, account: Account, search: Search) -> None:
+        today = google.today(account, self.now)
+        last = self.book.figures.pulled_until(account.platform, account.id)
+        span = google.span(self.since, self.until, today=today, pulled_until=last)
+        if span is None:
+            message = f"Account {account.id}: no day of the span has begun there ({account.time_zone})."
+            self.asking.find("info", "not_begun", where, message)
+            return
+        since, until = span
+        self.say(f"{account.id}: cost from {since} to {until} …")
+        cost: Counter[str] = Counter()
+        told = _added(google.spends(search, account, since, until), cost)
+        now = int(self.now.timestamp() * 1000)
+        rows = self.book.figures.pull(account, since, until + DAY, told, now=now)
+        self.read.append(Read(name, account, since, until, rows, cost))
+        if self.zone is not None and google.zones_differ(account, self.zone, since, until):
+            message = (
+                f"Account {account.id} counts its days in {account.time_zone}, reports in {self.zone.key}:"
+                " cost and actions of one day do not quite line up."
+            )
+            advice = f'Compare weeks, or write timezone = "{account.time_zone}" at the top of the configuration.'
+            self.asking.find("warning", "cost_zone", where, message, advice)
+        if self.with_clicks:
+            self._clicks(account, today, search)
+
+    def _clicks(self, account: Account, today: date, search: Search) -> None:
+        days = self.book.clicks.days_to_read(account.id, today)
+        self.say(f"{account.id}: clicks of {len(days)} days …")
+        for day in days:
+            clicks = self.book.clicks.put(account.id, day, google.clicks(search, account, day), today=today)
+            done = self.read[-1]
+            self.read[-1] = done._replace(click_days=done.click_days + 1, clicks=done.clicks + clicks)
+
+
+def _added(spends: Iterable[Spend], cost: Counter[str]) -> Iterator[Spend]:
+    for one in spends:
+        cost[one.currency] += one.amount
+        yield one
+
+
+def doubled(book: Ledger) -> Iterator[Finding]:
+    """Rows of a file beside what the platform told: a report adds both."""
+    from convsync.cli.show import counted
+
+    for one in book.figures.doubled():
+        message = (
+            f"{counted(one.rows, 'imported row')} of {one.platform} from {one.first} to {one.last} stand beside what the"
+            f" account {one.account} itself told of these days: that cost may count twice."
+        )
+        advice = f"Take them out again: convsync costs drop {one.origin} --platform {one.platform}"
+        yield Finding("warning", "cost_twice", f"costs {one.origin}", message, advice)

@@ -1,0 +1,234 @@
+"""`costs pull` against the sandbox's Google Ads API: what stands in the way first, then what it brings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from convsync.ledger import Ledger, Lock
+from convsync.sandbox.ads.config import Account, AdClick, Cost
+
+DAY = timedelta(days=1)
+ME, OTHER, MANAGER = "1234567890", "9876543210", "5550001111"
+
+
+@pytest.fixture
+def today() -> date:
+    return datetime.now(UTC).astimezone(ZoneInfo("Europe/Moscow")).date()
+
+
+def spent(shop: Any, day: date, campaign: str = "77", rubles: float = 10.5, account: str = ME) -> Cost:
+    one = Cost(str(day), campaign, int(rubles * 1_000_000), 5, 100, f"Campaign {campaign}", account)
+    shop.box.config.ads.costs.append(one)
+    return one
+
+
+def clicked(shop: Any, gclid: str, day: date, campaign: str = "77") -> None:
+    shop.box.config.ads.clicks.append(AdClick(gclid, f"{day}T12:00:00+03:00", campaign))
+
+
+def pull(shop: Any, *args: str, code: int = 0) -> dict[str, Any]:
+    result = shop.run("-q", "costs", "pull", "--json", *args)
+    assert result.exit_code == code, result.output
+    told: dict[str, Any] = json.loads(result.stdout)
+    assert told["exit_code"] == code
+    return told
+
+
+def kept(shop: Any) -> list[tuple[str, str, int, str]]:
+    book = Ledger.open(shop.ledger, read_only=True)
+    try:
+        spends = list(book.figures.spends(date(2000, 1, 1), date(2100, 1, 1)))
+    finally:
+        book.close()
+    return [(one.account, one.campaign_id, one.amount, one.currency) for one in spends]
+
+
+def codes(told: dict[str, Any]) -> dict[str, str]:
+    """What a person should look at."""
+    return {one["code"]: one["level"] for one in told["findings"] if one["level"] != "info"}
+
+
+# -- what stands in the way
+
+
+def test_without_a_google_destination_there_is_nothing_to_pull(shop: Any) -> None:
+    result = shop.run("costs", "pull", "--destination", "vk")
+    assert result.exit_code == 2
+    assert "convsync costs import FILE" in result.stderr
+
+
+def test_days_in_the_wrong_order_and_days_long_gone_exit_2_and_store_nothing(ads_shop: Any) -> None:
+    wrong = ads_shop.run("costs", "pull", "--since", "2026-11-02", "--until", "2026-11-01")
+    assert (wrong.exit_code, "lies before" in wrong.stderr) == (2, True)
+    old = ads_shop.run("costs", "pull", "--since", "2020-01-01")
+    assert (old.exit_code, "37 months" in old.stderr) == (2, True)
+    assert kept(ads_shop) == []
+
+
+def test_credentials_that_are_missing_or_refused_exit_2(ads_shop: Any) -> None:
+    ads_shop.google(refresh_token="")
+    assert ads_shop.run("costs", "pull").exit_code == 2
+    ads_shop.google(refresh_token="another")
+    assert codes(pull(ads_shop, code=2)) == {"invalid_grant": "error"}
+
+
+def test_a_grant_without_the_ads_api_exits_2_and_says_how_to_get_it(ads_shop: Any) -> None:
+    ads_shop.box.config.google.scopes = ["https://www.googleapis.com/auth/datamanager"]
+    (finding,) = [one for one in pull(ads_shop, code=2)["findings"] if one["level"] == "error"]
+    assert "convsync google login" in finding["advice"]
+
+
+def test_google_out_of_reach_exits_3_and_keeps_what_there_was(ads_shop: Any, today: date) -> None:
+    spent(ads_shop, today)
+    pull(ads_shop)
+    ads_shop.google(endpoint="localhost:1")
+    assert codes(pull(ads_shop, code=3)) == {"no_answer": "error"}
+    assert len(kept(ads_shop)) == 1
+
+
+def test_a_quota_exits_3(ads_shop: Any) -> None:
+    ads_shop.box.faults.add(on="ads.search", error="QuotaError.RESOURCE_EXHAUSTED", times=None)
+    assert codes(pull(ads_shop, code=3)) == {"refused": "error"}
+
+
+def test_an_answer_that_breaks_off_changes_nothing_of_the_account(ads_shop: Any, today: date) -> None:
+    first = spent(ads_shop, today)
+    spent(ads_shop, today, "78")
+    pull(ads_shop, "--no-clicks")
+    first.cost_micros = 99_000_000
+    ads_shop.box.config.ads.rows_per_batch = 1
+    ads_shop.box.faults.add(on="ads.search", code="INTERNAL", skip=1, after=1)
+    assert codes(pull(ads_shop, "--no-clicks", code=3)) == {"no_answer": "error"}
+    assert sorted(kept(ads_shop)) == [(ME, "77", 1050, "RUB"), (ME, "78", 1050, "RUB")]
+    assert pull(ads_shop, "--no-clicks")["accounts"][0]["changed"] == 1
+
+
+def test_an_account_that_is_refused_stops_no_other(ads_shop: Any, today: date) -> None:
+    ads_shop.google(f'cost_customer_ids = ["1112223333", "{ME}"]')
+    spent(ads_shop, today)
+    told = pull(ads_shop, code=2)
+    assert codes(told) == {"user_permission_denied": "error"}
+    assert [one["account"] for one in told["accounts"]] == [ME]
+    assert len(kept(ads_shop)) == 1
+
+
+def test_a_pull_does_not_write_beside_a_running_sync(ads_shop: Any) -> None:
+    lock = Lock(ads_shop.ledger)
+    lock.take()
+    try:
+        assert ads_shop.run("costs", "pull").exit_code == 4
+    finally:
+        lock.release()
+
+
+# -- what it brings
+
+
+def test_cost_comes_once_and_corrections_and_removals_follow(ads_shop: Any, today: date) -> None:
+    costs = [spent(ads_shop, today - back * DAY) for back in range(40)]
+    first = pull(ads_shop)["accounts"][0]
+    assert (first["rows"], first["new"], first["days"]) == (30, 30, 30)
+    assert first["cost"] == {"RUB": "315.00"}
+    assert (first["name"], first["time_zone"]) == ("Account 1234567890", "Europe/Moscow")
+    again = pull(ads_shop)["accounts"][0]
+    assert (again["days"], again["rows"], again["new"], again["changed"], again["removed"]) == (8, 8, 0, 0, 0)
+    costs[0].cost_micros = 20_000_000
+    del ads_shop.box.config.ads.costs[1]
+    third = pull(ads_shop)["accounts"][0]
+    assert (third["new"], third["changed"], third["removed"]) == (0, 1, 1)
+    assert len(kept(ads_shop)) == 29
+    assert pull(ads_shop, "--since", str(today - 39 * DAY))["accounts"][0]["new"] == 10
+
+
+def test_a_manager_stands_for_its_clients_each_in_its_currency(ads_shop: Any, today: date) -> None:
+    accounts = ads_shop.box.config.ads.accounts
+    accounts[OTHER] = Account("Almaty", "KZT", "Asia/Almaty")
+    ads_shop.google(f'cost_customer_ids = ["{MANAGER}", "{ME}"]', f'login_customer_id = "{MANAGER}"')
+    spent(ads_shop, today - DAY)
+    spent(ads_shop, today - DAY, "88", 2000, OTHER)
+    told = pull(ads_shop)
+    assert [(one["account"], one["cost"]) for one in told["accounts"]] == [
+        (ME, {"RUB": "10.50"}), (OTHER, {"KZT": "2000.00"}),
+    ]  # fmt: skip
+    assert codes(told)["cost_zone"] == "warning"
+    assert sorted(kept(ads_shop)) == [(ME, "77", 1050, "RUB"), (OTHER, "88", 200000, "KZT")]
+
+
+def test_a_client_that_is_not_in_use_is_named_and_left_out(ads_shop: Any) -> None:
+    ads_shop.box.config.ads.accounts[OTHER] = Account(status="CANCELED")
+    ads_shop.google(f'cost_customer_ids = ["{MANAGER}"]', f'login_customer_id = "{MANAGER}"')
+    told = pull(ads_shop)
+    assert [one["account"] for one in told["accounts"]] == [ME]
+    (closed,) = [one for one in told["findings"] if one["code"] == "account_closed"]
+    assert OTHER in closed["message"]
+
+
+def test_an_import_of_the_same_money_is_told_and_can_be_taken_out(ads_shop: Any, today: date) -> None:
+    path = ads_shop.folder / "november.csv"
+    path.write_text(
+        f"day,platform,campaign,amount,currency\n{today},google,Brand,10.50,RUB\n{today},vk,A,1,RUB\n", "utf-8"
+    )
+    assert ads_shop.run("costs", "import", str(path)).exit_code == 0
+    spent(ads_shop, today)
+    (twice,) = [one for one in pull(ads_shop)["findings"] if one["code"] == "cost_twice"]
+    assert twice["level"] == "warning"
+    assert "costs drop november.csv --platform google" in twice["advice"]
+    again = json.loads(ads_shop.run("costs", "import", str(path), "--json").stdout)
+    assert [one["code"] for one in again["findings"]] == ["cost_twice"]
+    assert ads_shop.run("costs", "drop", "novembre.csv").exit_code == 2
+    result = ads_shop.run("costs", "drop", "november.csv", "--platform", "google")
+    assert result.stdout == "1 row of november.csv taken out.\n"
+    assert "cost_twice" not in codes(pull(ads_shop))
+    assert json.loads(ads_shop.run("costs", "drop", "november.csv", "--json").stdout)["removed"] == 1
+
+
+def test_an_action_without_a_campaign_is_reported_under_that_of_its_click(ads_shop: Any, today: date) -> None:
+    ads_shop.row("1", "lead")
+    ads_shop.row("2", "lead", gclid="nobody-knows")
+    ads_shop.run("sync")
+    clicked(ads_shop, "Cj0KCQ-1", today - 89 * DAY)
+    clicked(ads_shop, "Cj0KCQ-3", today)
+    spent(ads_shop, today - DAY)
+    pull(ads_shop, "--no-clicks")
+    since, until = str(today - DAY), str(today + DAY)
+    report = ("report", "--json", "--by", "campaign", "--since", since, "--until", until)
+
+    def campaigns() -> dict[str, int]:
+        return {row["campaign"]: row["leads"] for row in json.loads(ads_shop.run(*report).stdout)["rows"]}
+
+    assert campaigns() == {"Campaign 77": 0, "(no campaign)": 2}
+    told = pull(ads_shop)["accounts"][0]
+    assert (told["click_days"], told["clicks"]) == (90, 2)
+    assert campaigns() == {"Campaign 77": 1, "(no campaign)": 1}
+    assert pull(ads_shop)["accounts"][0]["click_days"] == 3
+    everything = b"".join(path.read_bytes() for path in ads_shop.folder.glob("ledger.db*"))
+    assert b"Cj0KCQ-3" not in everything
+
+
+def test_a_person_reads_days_rows_and_cost_and_where_other_cost_comes_from(ads_shop: Any, today: date) -> None:
+    spent(ads_shop, today)
+    result = ads_shop.run("costs", "pull")
+    assert result.exit_code == 0
+    assert f"{ME} Account {ME}: 1 row from " in result.stdout
+    assert "(1 new, 0 changed, 0 removed), 10.50 RUB." in result.stdout
+    assert "destinations.yandex: its cost is not read here" in result.stderr
+    assert ads_shop.run("-q", "costs", "pull").output == ""
+
+
+def test_no_command_loads_grpc_before_it_asks_google(ads_shop: Any) -> None:
+    path = ads_shop.folder / "a.csv"
+    path.write_text("day,platform,campaign,amount,currency\n2026-11-01,vk,A,1,RUB\n", "utf-8")
+    code = (
+        "import sys; from convsync.cli import commands\n"
+        f"commands(['--config', {str(ads_shop.path)!r}, 'costs', 'import', {str(path)!r}], standalone_mode=False)"
+    )
+    check = f"import atexit, sys; atexit.register(lambda: print('grpc' in sys.modules))\n{code}"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
