@@ -4,7 +4,8 @@ A block marked `console` is typed as it stands: a line that begins with `$ ` is 
 whole of what it prints (no line: not compared). In these lines `…` stands for any text, alone on a line for any lines; times, run ids, request
 ids and digests are compared by their shape. A command ends with exit code 0, unless `$ echo $?` below it says otherwise.
 A block marked `file=NAME` is that file; 127.0.0.1:8080 is the sandbox; `<!-- folder: PAGE -->` starts with the files of
-another page, `<!-- sandbox: yandex -->` puts the sandbox in the place of Metrica. Shell that is not run (installing, editing, cron) is marked `sh`; its names are checked all the same.
+another page, `<!-- sandbox: yandex -->` puts the sandbox in the place of Metrica, `<!-- sandbox: google -->` in that of
+the Google Ads API, with a little cost. Shell that is not run (installing, editing, cron) is marked `sh`; its names are checked all the same.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ from convsync.config.destination import DESTINATIONS
 from convsync.config.source import FIELDS, SOURCES
 from convsync.destinations import vk
 from convsync.destinations.google import auth, replies
+from convsync.destinations.google.ads import replies as ads_replies
 from convsync.destinations.yandex import metrica
 from convsync.errors import Exit
 from convsync.ledger.verify import CHECKS
 from convsync.model import Action, SkipReason, State, Verdict
 from convsync.report.rows import FIGURES
 from convsync.sandbox import Sandbox, SandboxConfig
+from convsync.sandbox.ads.config import AdClick, Cost
 from convsync.sync import Summary
 
 ROOT = Path(__file__).parents[1]
@@ -309,6 +312,23 @@ class Terminal:
         self.environment.setenv("CONVSYNC_DESTINATIONS__YANDEX__METRICA_URL", self.url)
         self.environment.setenv("CONVSYNC_DESTINATIONS__YANDEX__TOKEN", "sandbox-token")
 
+    def be_google(self, certificate: Path) -> None:
+        """The Ads API too, with what two campaigns cost and where one of the quickstart's clicks came from."""
+        config = SandboxConfig()
+        config.google.processing_seconds = config.google.status_visible_after_s = 0
+        days = [str(datetime.now(UTC).date() - timedelta(n)) for n in (3, 2)]
+        config.ads.costs = [
+            Cost(days[0], "11", 1_250_500_000, 31, 640, "shoes"),
+            Cost(days[1], "12", 980_000_000, 12, 2210, "boots"),
+        ]
+        config.ads.clicks = [AdClick("Cj0KCQ-made-up-anna", f"{days[0]}T10:00:00+03:00", "11")]
+        self.box = Sandbox(config, ads=True, ads_folder=certificate.parent)
+        self.box.__enter__()
+        self.url = self.box.url
+        self.environment.setenv("CONVSYNC_DESTINATIONS__GOOGLE__ADS_ENDPOINT", self.box.ads_endpoint)
+        self.environment.setenv("CONVSYNC_DESTINATIONS__GOOGLE__POLL_AFTER", "0s")
+        self.environment.setenv("CONVSYNC_DESTINATIONS__GOOGLE__POLL_EVERY", "1ms")
+
     def close(self) -> None:
         if self.box:
             self.box.__exit__(None, None, None)
@@ -332,7 +352,9 @@ def is_run(page: Path) -> bool:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if is_run(page)], ids=lambda page: page.stem)
-def test_what_a_page_types_prints_what_it_shows(page: Path, terminal: Terminal) -> None:
+def test_what_a_page_types_prints_what_it_shows(page: Path, terminal: Terminal, ads_certificate: Path) -> None:
+    if "<!-- sandbox: google -->" in text_of(page):
+        terminal.be_google(ads_certificate)
     if "<!-- sandbox: yandex -->" in text_of(page):
         terminal.be_metrica()
     before = re.search(r"<!-- folder: (\S+) -->", text_of(page))
@@ -490,7 +512,7 @@ def test_what_is_not_there_yet_is_not_there() -> None:
         with pytest.raises(LookupError):
             meant(words)
     routes = set(re.findall(r"`((?:google|yandex|vk)\.\w+)`", listed))
-    assert routes == {"google.ads", "yandex.conversions", "vk.offline_list"}
+    assert routes == {"yandex.conversions", "vk.offline_list"}
     assert routes.isdisjoint(model.ROUTE for model in DESTINATIONS.values())
     assert not {"amocrm", "bitrix24", "hubspot", "parquet"} & SOURCES.keys()
 
@@ -583,11 +605,11 @@ def test_the_states_are_those_of_the_ledger() -> None:
 
 
 def test_the_promise_of_each_route_is_what_the_route_declares() -> None:
-    from convsync.destinations.google import DataManager
+    from convsync.destinations.google import Ads, DataManager
     from convsync.destinations.yandex import Orders
 
     told = {plain(row[0]): plain(row[1]) for row in table(ROOT / "docs/ledger.md", "route")}
-    declared = {route.route: str(route.on_unknown) for route in (DataManager, Orders)}
+    declared = {route.route: str(route.on_unknown) for route in (DataManager, Ads, Orders)}
     pixel = vk.Pixel("vk", pixel_id="1", wire=None_Wire())  # type: ignore[arg-type]
     assert told == {**declared, "vk.pixel": str(pixel.on_unknown)}
 
@@ -609,36 +631,44 @@ def test_the_reasons_of_skips_are_all_listed() -> None:
 STATE_OF = {
     Verdict.DUPLICATE: "accepted",
     Verdict.LATER: "pending",
-    Verdict.RETURNED: "pending, stops",
+    Verdict.RETURNED: "pending",
     Verdict.UNMATCHED: "unmatched",
     Verdict.REFUSED: "refused",
     Verdict.HELD: "held",
 }
-
-
-def test_what_google_says_later_of_a_row_is_told_reason_by_reason() -> None:
-    told = {
-        plain(name): (row[1], row[2])
-        for row in table(ROOT / "docs/google.md", "verdict")
-        for name in row[0].split(", ")
-    }
-    assert told.keys() == replies.FATES.keys()
-    for reason, (state, sentence) in told.items():
-        fate = replies.FATES[reason]
-        assert (state, sentence) == (STATE_OF[fate.verdict], fate.sentence), reason
-
-
 MEANS = {"refused": "refused", "later": "pending", "halt": "pending, stops", "unknown": "unknown", "split": "pending",
-         "minute_quota": "pending", "untold": "by what else it says"}  # fmt: skip
+         "minute_quota": "pending", "day_quota": "pending", "untold": "by what else it says"}  # fmt: skip
 
 
-def test_what_google_says_at_once_is_told_reason_by_reason() -> None:
-    rows = table(ROOT / "docs/google.md", "at once")
-    told = {plain(name): (row[1], row[2]) for row in rows for name in row[0].split(", ")}
-    assert told.keys() == replies.REASONS.keys() - {""}
-    for reason, (state, sentence) in told.items():
-        meaning = replies.REASONS[reason]
-        assert (state, sentence) == (MEANS[meaning.means], meaning.sentence.rstrip(".")), reason
+def answers(first: str) -> dict[str, tuple[str, ...]]:
+    """A table of google-answers.md by the names in its first column."""
+    rows = table(ROOT / "docs/google-answers.md", first)
+    return {plain(name): tuple(row[1:]) for row in rows for name in row[0].split(", ")}
+
+
+def of_row(fate: replies.Fate) -> tuple[str, str, str]:
+    """What a page has to say of what became of a row."""
+    cure = fate.advice.replace(f" {replies._HALTS}", "") or "–"
+    return STATE_OF[fate.verdict] + (", stops" if fate.halts else ""), fate.sentence.rstrip("."), cure
+
+
+def of_call(meaning: replies.Meaning) -> tuple[str, str, str]:
+    return MEANS[meaning.means], meaning.sentence.rstrip("."), meaning.advice or "–"
+
+
+def test_every_answer_of_data_manager_is_told_with_its_cure() -> None:
+    assert answers("later") == {reason: of_row(fate) for reason, fate in replies.FATES.items()}
+    assert answers("at once") == {reason: of_call(one) for reason, one in replies.REASONS.items() if reason}
+
+
+def test_every_answer_of_the_ads_api_is_told_with_its_cure() -> None:
+    told = {
+        **{f"ConversionUploadError.{name}": row for name, row in answers("upload").items()},
+        **{f"ConversionAdjustmentUploadError.{name}": row for name, row in answers("change").items()},
+        **answers("elsewhere"),
+    }
+    assert told == {reason: of_row(fate) for reason, fate in ads_replies.FATES.items()}
+    assert answers("call") == {reason: of_call(one) for reason, one in ads_replies.CALLS.items()}
 
 
 def test_what_stops_google_is_told_with_its_cure() -> None:

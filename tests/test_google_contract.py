@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+import worlds
+from convsync.config.action import GoogleTarget
 from convsync.errors import Exit
+from convsync.model import Action
 from convsync.sandbox import Sandbox, SandboxConfig
 from worlds import StandingClock, World
 
@@ -316,6 +319,58 @@ def test_no_contact_of_a_person_is_in_the_ledger(google: World) -> None:
     for trace in ("anna.petrova", "79161234567", "анна"):
         assert trace.encode() not in kept.lower()
     google.restart()
+
+
+# -- phone calls
+
+
+@pytest.fixture
+def calls(google: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    target = GoogleTarget(conversion_action="8888888888", calls=True)
+    monkeypatch.setitem(worlds.TARGETS, "google", lambda action: target)
+    return google
+
+
+def call(google: World, number: int, **fields: Any) -> Action:
+    known = {"gclid": None, "phone": f"+7916123456{number}", "call_start_at": google.clock.now() - timedelta(hours=9)}
+    return google.action(f"call-{number}", "lead", **(known | fields))
+
+
+def called(google: World) -> list[int]:
+    book = google.box.books()["google"]["accounts"]["1234567890"]["8888888888"]
+    return [one["count"] for one in book["transactions"].values()]
+
+
+def test_phone_calls_count_once_though_the_answer_was_lost(calls: World) -> None:
+    calls.box.faults.add(on="ads.calls" if calls.api == "ads" else "google.ingest", kind="reset_after")
+    calls.given(call(calls, 1), call(calls, 2))
+    calls.sync()
+    calls.sync()
+    settle(calls)
+    assert called(calls) == [1, 1]
+    assert set(calls.states("google").values()) == {taken(calls)}
+
+
+def test_a_caller_is_gone_from_the_files_of_the_ledger_when_the_verdict_is_there(calls: World) -> None:
+    calls.given(call(calls, 1))
+    calls.sync()
+    calls.ledger.close()
+    kept = b"".join(path.read_bytes() for path in calls.path.parent.iterdir())
+    assert b"79161234561" not in kept
+    calls.restart()
+
+
+def test_a_call_that_changes_later_stays_as_it_was_told(calls: World) -> None:
+    calls.given(call(calls, 1))
+    calls.sync()
+    calls.given(call(calls, 1, status="cancelled"))
+    assert calls.sync().taken.skipped["cannot_adjust"] == 1
+    assert called(calls) == [1]
+
+
+def test_a_call_without_a_beginning_or_a_number_is_skipped_with_a_reason(calls: World) -> None:
+    calls.given(call(calls, 1, call_start_at=None), call(calls, 2, phone=None))
+    assert calls.sync().taken.skipped["no_identifier"] == 2
 
 
 # -- moving from one to the other
