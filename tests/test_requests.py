@@ -301,6 +301,7 @@ def test_a_validated_dry_run_names_what_would_be_refused_and_keeps_nothing(world
     (finding,) = [one for one in summary.findings if one.code == "would_refuse"]
     assert "sale b of shop: NO: not like this" in finding.message
     assert (summary.exit_code, desk.requests, world.rows("desk")) == (1, [], [])
+    assert "refused" not in {one.code for one in summary.findings}, "the ledger has nothing to show of it"
 
 
 def test_validation_looks_at_the_rest_when_a_request_is_refused_as_a_whole(world: World, desk: Desk) -> None:

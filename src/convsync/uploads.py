@@ -432,7 +432,7 @@ class Uploads:
             counts["superseded"] += self.run.summary.taken.superseded[name]
             standing = self.ledger.record.standing(channel.id)
             counts["in_flight"] = standing[State.IN_FLIGHT]
-            if counts["refused"]:
+            if counts["refused"] and not self.run.summary.dry_run:
                 self.run.find(
                     "error", "refused", name, f"{_conversions(counts['refused'])} refused.",
                     f"See: convsync ledger list --destination {name} --state refused",

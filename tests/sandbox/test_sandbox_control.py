@@ -18,18 +18,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
+from google.api_core.exceptions import GoogleAPICallError
 
 import convsync.sandbox
 from convsync.sandbox import Clock, Sandbox, SandboxConfig
 
 if TYPE_CHECKING:
-    from conftest import GoogleClient, VkClient, YandexClient
+    from conftest import AdsCaller, GoogleClient, VkClient, YandexClient
 
 SOURCE = Path(convsync.sandbox.__file__).parent
 
 
 def test_the_sandbox_imports_nothing_of_the_program_it_judges() -> None:
-    for path in SOURCE.glob("*.py"):
+    for path in SOURCE.rglob("*.py"):
         tree = ast.parse(path.read_text("utf-8"))
         for name in _imported(ast.walk(tree)):
             foreign = name.partition(".")[0] in ("cryptography", "google", "grpc")
@@ -37,7 +38,7 @@ def test_the_sandbox_imports_nothing_of_the_program_it_judges() -> None:
 
 
 def test_grpc_and_cryptography_are_loaded_by_whoever_uses_them_only() -> None:
-    for path in SOURCE.glob("*.py"):
+    for path in SOURCE.rglob("*.py"):
         for name in _imported(ast.parse(path.read_text("utf-8")).body):
             assert _light(name), f"{path.name}: {name}"
 
@@ -192,6 +193,18 @@ def test_a_frozen_clock_stands_and_a_thawed_one_runs_on() -> None:
     assert timedelta(0) <= clock.now() - datetime(2026, 1, 1, tzinfo=UTC) < timedelta(seconds=5)
     clock.freeze()
     assert clock.now() == clock.now()
+
+
+def test_the_page_tells_calls_of_the_ads_api_by_the_names_of_their_statuses(
+    http: requests.Session, ads: AdsCaller
+) -> None:
+    ads.upload(ads.click(1))
+    ads.box.faults.add(on="ads.clicks", code="UNAVAILABLE")
+    with pytest.raises(GoogleAPICallError):
+        ads.upload(ads.click(2))
+    page = http.get(f"{ads.box.url}/_sandbox/").text
+    assert '<span class="good">OK</span>' in page
+    assert '<span class="bad">UNAVAILABLE (status)</span>' in page
 
 
 def test_the_page_shows_the_counts_and_escapes_everything(

@@ -199,7 +199,9 @@ def _traffic(books: Mapping[str, Any], requests: list[dict[str, Any]]) -> Html:
 
 def _answer(entry: Mapping[str, Any]) -> Html:
     status, fault = entry["status"], entry["fault"]
-    tone = "good" if status and status < 300 else "warn" if status and status < 500 else "bad"
+    good = status == "OK" or (isinstance(status, int) and 0 < status < 300)
+    refused = isinstance(status, int) and 300 <= status < 500
+    tone = "good" if good else "warn" if refused else "bad"
     said = str(status) if status else "no answer"
     return tag("span", f"{said} ({fault})" if fault else said, class_=tone)
 

@@ -61,6 +61,7 @@ def _halt(sentence: str, advice: str) -> Meaning:
 SETUP = "Check conversion_action and customer_id in the configuration against Google Ads, Goals, Conversions."
 TERMS = "In Google Ads, Goals, Settings, switch on enhanced conversions for leads and accept the customer data terms."
 OURS = "This is a mistake of convsync or a change at Google: look for a newer version, or report it."
+_VARIABLE = "In Google Ads, Goals, Custom variables, make it or switch it on, or correct custom_variables in the source."
 _PARTNER = "Check customer_id and login_customer_id: convsync works for advertisers, not for data partners."
 
 REASONS: Mapping[str, Meaning] = {
@@ -134,8 +135,8 @@ REASONS: Mapping[str, Meaning] = {
         "the conversion action does not take events of this event_source.",
         "Set event_source in the configuration to what the conversion action is for.",
     ),
-    "CUSTOM_VARIABLE_NOT_ENABLED": _halt("a custom variable is switched off in the account.", OURS),
-    "CUSTOM_VARIABLE_NOT_FOUND": _halt("a custom variable does not exist in the account.", OURS),
+    "CUSTOM_VARIABLE_NOT_ENABLED": _halt("a custom variable is switched off in the account.", _VARIABLE),
+    "CUSTOM_VARIABLE_NOT_FOUND": _halt("a custom variable does not exist in the account.", _VARIABLE),
     "DUPLICATE_DESTINATION_REFERENCE": _halt("the request names one conversion action twice.", OURS),
     "ACCOUNT_INELIGIBLE_FOR_STORE_SALES": _halt(
         "the conversion action is for store sales, which this account may not upload.", SETUP
@@ -311,7 +312,7 @@ FATES: Mapping[str, Fate] = {
         advice="Set the conversion action to count every conversion, then run `convsync ledger retry`.",
         level="error",
     ),
-    "CUSTOM_VARIABLE_NOT_ENABLED": stop("a custom variable is switched off in the account", OURS),
+    "CUSTOM_VARIABLE_NOT_ENABLED": stop("a custom variable is switched off in the account", _VARIABLE),
     "DESTINATION_ACCOUNT_ENHANCED_CONVERSIONS_TERMS_NOT_SIGNED": stop(
         "the customer data terms are not accepted in this account", TERMS
     ),
