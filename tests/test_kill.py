@@ -51,20 +51,25 @@ def hits_at_vk(books: dict[str, Any]) -> dict[str, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_ten_kills_at_random_moments_lose_nothing_and_count_nothing_twice(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "api"), [(1, "data_manager"), (2, "data_manager"), (3, "ads")])
+def test_ten_kills_at_random_moments_lose_nothing_and_count_nothing_twice(
+    tmp_path: Path, ads_certificate: Path, seed: int, api: str
+) -> None:
     rng = random.Random(seed)
-    with Sandbox(SandboxConfig()) as box:
+    with Sandbox(SandboxConfig(), ads=True, ads_folder=ads_certificate.parent) as box:
         made = demo.build(tmp_path, datetime.now(UTC), box.url, seed=seed)
         config = tmp_path / "convsync.toml"
         # small batches and slow answers, so that there is much to be killed in the middle of
         config.write_text(
             config.read_text()
-            .replace("[destinations.google]", "[destinations.google]\nbatch_rows = 60")
+            .replace("[destinations.google]", f'[destinations.google]\nbatch_rows = 60\napi = "{api}"')
+            .replace(f'ads_endpoint = "127.0.0.1:{box.port}"', f'ads_endpoint = "{box.ads_endpoint}"')
             .replace("[destinations.yandex]", "[destinations.yandex]\nbatch_rows = 90")
         )
         box.configure({"google": {"ingest_per_minute": None}, "yandex": {"requests_per_second": None}})
-        box.faults.add({"on": "google.ingest", "kind": "slow", "seconds": 0.1, "times": None})
+        assert box.ads_endpoint in config.read_text()
+        for operation in ("google.ingest", "ads.clicks"):
+            box.faults.add({"on": operation, "kind": "slow", "seconds": 0.1, "times": None})
         box.faults.add({"on": "vk.tracker", "kind": "slow", "seconds": 0.05, "times": None})
         killed = 0
         for _ in range(10):
@@ -81,6 +86,7 @@ def test_ten_kills_at_random_moments_lose_nothing_and_count_nothing_twice(tmp_pa
         code, again = wait(run(tmp_path, "sync", "--json"))
         assert again["new"] == 0
         books = box.books()
+        assert bool(books["requests"].get("ads.clicks")) is (api == "ads")
 
     rows = rows_of(tmp_path)
     assert set(counts_at_google(books)) <= {0, 1}, "0: a click the emulator was asked not to know"
