@@ -12,9 +12,10 @@ from ads_rows import Asked, row
 from convsync.config import GoogleTarget
 from convsync.destinations.google.ads.answers import AdsRefused, Fault
 from convsync.destinations.google.readiness import probe
-from convsync.destinations.google.readings import actions, customer, uploads, uploads_by_action
+from convsync.destinations.google.readings import UNREACHED, actions, customer, uploads, uploads_by_action
 from convsync.errors import Halted, NotSent, Unclear
 from convsync.model import Finding
+from convsync.net import TRANSIENT
 
 ACCOUNT = "1234567890"
 LEAD = GoogleTarget(conversion_action="1111111111")
@@ -50,13 +51,15 @@ def look(
 # -- not being able to look
 
 
-FINDING = Finding("error", "user_permission_denied", "destinations.google", "The user may not.", "Give access.")
+SHUT = Finding("error", "api_disabled", "destinations.google", "The API is off.", "Switch it on.")
+DENIED = Finding("error", "user_permission_denied", "destinations.google", "The user may not.", "Give access.")
+CLOSED = Finding("error", "customer_not_enabled", "destinations.google", "The account is closed.", "Look at it.")
 
 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (Halted(FINDING), "user_permission_denied"),
+        (Halted(SHUT), "api_disabled"),
         (AdsRefused([Fault("QueryError.BAD_FIELD_NAME", "no such field")]), "not_readable"),
         (NotSent("refused"), "no_answer"),
         (Unclear("timeout"), "no_answer"),
@@ -69,8 +72,32 @@ def test_an_account_that_cannot_be_read_is_an_error_unless_reading_is_optional(e
     assert found.level == "info"
     assert found.where == "destinations.google"
     if isinstance(error, Halted):
-        assert "The user may not." in found.message
-        assert "Uploads work without it" in found.advice
+        assert "The API is off." in found.message
+        assert found.advice == "Uploads work without it. Switch it on."
+
+
+def test_what_is_wrong_with_the_account_itself_is_no_note_even_if_reading_is_optional() -> None:
+    assert look([Halted(CLOSED)], optional=True) == {"customer_not_enabled": CLOSED}
+    (denied,) = look([Halted(DENIED)], optional=True).values()
+    assert (denied.level, denied.advice) == ("warning", "Give access.")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message", "advice"),
+    [
+        (NotSent("tls"), "its certificate is not trusted", "ca_bundle"),
+        (NotSent("dns"), "the name of its host is not known here", "network"),
+        (Unclear("internal"), "gave no usable answer (internal)", "later"),
+    ],
+)
+def test_no_answer_is_told_in_words(fault: Exception, message: str, advice: str) -> None:
+    found = look([fault])["no_answer"]
+    assert message in found.message
+    assert advice in found.advice
+
+
+def test_every_word_for_a_request_that_never_left_is_known() -> None:
+    assert set(UNREACHED) == TRANSIENT
 
 
 def test_an_account_of_which_nothing_is_told_is_an_error() -> None:
@@ -113,6 +140,17 @@ def test_whatever_is_wrong_with_the_account_is_told_alone(customers: Any, code: 
     found = look([customers])
     assert {code: one.level for code, one in found.items()} == {code: level}
     assert found[code].advice
+
+
+def test_a_manager_account_without_the_conversion_actions_is_the_one_thing_to_mend() -> None:
+    found = look([account(manager=True)], [], (LEAD, CALL))
+    assert set(found) == {"manager_account"}
+    assert "1111111111, 3333333333" in found["manager_account"].message
+    assert f'login_customer_id = "{ACCOUNT}"' in found["manager_account"].advice
+
+
+def test_a_manager_account_may_own_the_conversion_actions() -> None:
+    assert set(look([account(manager=True)], [action()], (LEAD,))) == {"actions_ready"}
 
 
 def test_conversions_of_another_account_name_the_customer_id_to_write() -> None:

@@ -118,6 +118,23 @@ def test_the_last_day_that_was_asked_for_is_remembered_and_never_goes_back(book:
     assert book.figures.pulled_until("google", SHOP.id) == TODAY - DAY
 
 
+def test_days_that_were_asked_about_join_unless_there_is_a_gap(book: Ledger) -> None:
+    assert book.figures.asked() == {}
+    pull(book, since=TODAY - 3 * DAY, until=TODAY)
+    pull(book, since=TODAY - 9 * DAY, until=TODAY - 3 * DAY)
+    assert book.figures.asked() == {"google": (TODAY - 9 * DAY, TODAY - DAY)}
+    pull(book, since=TODAY - 40 * DAY, until=TODAY - 30 * DAY)
+    assert book.figures.asked() == {"google": (TODAY - 9 * DAY, TODAY - DAY)}, "older days beyond a gap are not in it"
+    pull(book, since=TODAY + 5 * DAY, until=TODAY + 6 * DAY)
+    assert book.figures.asked() == {"google": (TODAY + 5 * DAY, TODAY + 5 * DAY)}
+
+
+def test_days_count_as_asked_about_only_when_every_account_was(book: Ledger) -> None:
+    pull(book, since=TODAY - 9 * DAY, until=TODAY)
+    book.figures.pull(SHOP._replace(id="2"), TODAY - 3 * DAY, TODAY + DAY, [], now=1)
+    assert book.figures.asked() == {"google": (TODAY - 3 * DAY, TODAY - DAY)}
+
+
 # -- clicks
 
 

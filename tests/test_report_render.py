@@ -80,7 +80,7 @@ def test_what_is_missing_is_a_dash_with_the_number_of_its_reason() -> None:
     assert line.split()[3] == "–"
     assert "0.00" not in line
     first = line.split()[-3].rstrip(",")
-    assert f"\n{first}. No cost was imported" in text
+    assert f"\n{first}. No cost is known" in text
 
 
 def test_a_table_is_labelled_with_its_days_its_currency_and_its_date_basis() -> None:
@@ -112,7 +112,7 @@ def test_coverage_is_a_hundred_per_cent_only_when_nothing_is_missing() -> None:
 
 
 def test_an_empty_report_is_a_total_of_nothing() -> None:
-    assert "No cost was imported" in table(build([], [], by=BY))
+    assert "No cost is known" in table(build([], [], by=BY))
 
 
 # --- CSV --------------------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_json_is_one_object_with_the_total_beside_the_rows() -> None:
     )
     assert told["rows"][0]["cpl"] == 3.34
     assert told["rows"][1]["cost"] is None
-    assert "No cost was imported" in told["rows"][1]["notes"][0]
+    assert "No cost is known" in told["rows"][1]["notes"][0]
     assert told["notes"] == ["Dated by when the action happened; recent days still grow."]
 
 

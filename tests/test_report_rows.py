@@ -73,7 +73,7 @@ def test_without_cost_nothing_is_free() -> None:
     row = only(build([tally(5), tally(2, "sale", value=10000)], []))
     assert (row.cost, row.clicks, row.cpl, row.cpa, row.roas, row.cr) == (None,) * 6
     assert (row.leads, row.sales, row.value, row.currency) == (5, 2, Decimal("100.00"), "RUB")
-    assert says(row, "No cost was imported: cost, clicks, cpl, cpa, roas and cr")
+    assert says(row, "No cost is known: cost, clicks, cpl, cpa, roas and cr")
 
 
 def test_cost_without_actions_is_shown_and_has_no_cost_per_lead() -> None:
@@ -181,7 +181,7 @@ def test_a_dimension_twice_and_an_unknown_basis_are_usage_errors(wrong: dict[str
 def test_a_platform_without_cost_in_a_sum_is_told() -> None:
     row = only(build([tally(5), tally(7, platform="vk")], [spend(1200)]))
     assert row.cpl == 1
-    assert says(row, "No cost was imported for vk, so its leads and sales (7) make cpl and cpa too low.")
+    assert says(row, "No cost of vk is known, so its leads and sales (7) make cpl and cpa too low.")
 
 
 def test_actions_of_no_known_platform_in_a_sum_are_told() -> None:
@@ -194,6 +194,16 @@ def test_actions_on_days_without_cost_are_told() -> None:
     assert says(only(build([tally(5), late], [spend(800)])), "Cost of google covers 2026-11-20 to 2026-11-20")
     daily = build([tally(5), late], [spend(800)], by=("day",))
     assert named(daily, "2026-11-22").cost is None
+
+
+def test_days_on_which_nothing_was_spent_have_a_cost_if_the_platform_was_asked_about_them() -> None:
+    late = tally(3, day=DAY + timedelta(days=2))
+    asked = {"google": (DAY - timedelta(days=30), DAY + timedelta(days=2))}
+    assert not says(only(build([tally(5), late], [spend(800)], asked=asked)), "Cost of google covers")
+    later = tally(3, day=DAY + timedelta(days=3))
+    assert says(
+        only(build([tally(5), later], [spend(800)], asked=asked)), "Cost of google covers 2026-10-21 to 2026-11-22"
+    )
 
 
 def test_amounts_with_and_without_vat_in_one_sum_are_told() -> None:

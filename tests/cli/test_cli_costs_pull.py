@@ -13,6 +13,7 @@ import pytest
 
 from convsync.ledger import Ledger, Lock
 from convsync.sandbox.ads.config import Account, AdClick, Cost
+from convsync.sandbox.certificate import certificate_in
 
 DAY = timedelta(days=1)
 ME, OTHER, MANAGER = "1234567890", "9876543210", "5550001111"
@@ -85,6 +86,42 @@ def test_a_grant_without_the_ads_api_exits_2_and_says_how_to_get_it(ads_shop: An
     assert "convsync google login" in finding["advice"]
 
 
+def test_what_stops_every_account_is_told_once(ads_shop: Any) -> None:
+    ads_shop.google(f'cost_customer_ids = ["1112223333", "{ME}", "{OTHER}"]')
+    ads_shop.box.config.ads.versions = ["v27"]
+    ads_shop.box.config.ads.dead_answer = "UNSUPPORTED_VERSION"
+    assert [one["code"] for one in pull(ads_shop, code=2)["findings"] if one["level"] == "error"] == [
+        "unsupported_version"
+    ]
+
+
+def test_missing_credentials_lead_to_the_sign_in(ads_shop: Any) -> None:
+    ads_shop.google(refresh_token="")
+    for command in (("costs", "pull"), ("google", "actions"), ("check",), ("sync",)):
+        result = ads_shop.run(*command)
+        assert (result.exit_code, "`convsync google login`" in result.output) == (2, True), command
+
+
+def test_certificates_that_cannot_be_read_exit_2_and_are_named(ads_shop: Any) -> None:
+    (ads_shop.folder / "ca.pem").write_text("nothing of the kind")
+    ads_shop.google('ca_bundle = "ca.pem"')
+    for command in (("costs", "pull"), ("check", "--online"), ("sync",)):
+        result = ads_shop.run(*command)
+        assert (result.exit_code, "ca.pem, which ca_bundle names, holds no" in result.output) == (2, True), command
+
+
+def test_a_certificate_that_is_not_trusted_is_told_in_our_words_alone(
+    ads_shop: Any, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger, _ = certificate_in(tmp_path_factory.mktemp("stranger"))
+    monkeypatch.setenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", str(stranger))
+    with ads_shop.start("-q", "costs", "pull") as pulling:
+        said = pulling.communicate()[1]
+    assert pulling.returncode == 3
+    assert said.startswith("error: destinations.google: Account 1234567890 was not read to its end: ")
+    assert len(said.splitlines()) == 1, "grpc writes past us unless it is told not to"
+
+
 def test_google_out_of_reach_exits_3_and_keeps_what_there_was(ads_shop: Any, today: date) -> None:
     spent(ads_shop, today)
     pull(ads_shop)
@@ -115,6 +152,8 @@ def test_an_account_that_is_refused_stops_no_other(ads_shop: Any, today: date) -
     spent(ads_shop, today)
     told = pull(ads_shop, code=2)
     assert codes(told) == {"user_permission_denied": "error"}
+    (refused,) = [one["message"] for one in told["findings"] if one["level"] == "error"]
+    assert refused.startswith("Account 1112223333: these credentials have no access")
     assert [one["account"] for one in told["accounts"]] == [ME]
     assert len(kept(ads_shop)) == 1
 
@@ -157,8 +196,21 @@ def test_a_manager_stands_for_its_clients_each_in_its_currency(ads_shop: Any, to
     assert [(one["account"], one["cost"]) for one in told["accounts"]] == [
         (ME, {"RUB": "10.50"}), (OTHER, {"KZT": "2000.00"}),
     ]  # fmt: skip
-    assert codes(told)["cost_zone"] == "warning"
     assert sorted(kept(ads_shop)) == [(ME, "77", 1050, "RUB"), (OTHER, "88", 200000, "KZT")]
+
+
+def test_days_of_another_zone_are_a_note_and_every_report_says_it(ads_shop: Any, today: date) -> None:
+    ads_shop.box.config.ads.accounts[ME] = Account("Almaty", "KZT", "Asia/Almaty")
+    spent(ads_shop, today - DAY)
+    told = pull(ads_shop)
+    assert codes(told) == {}, "cron should not mail what stays so for ever"
+    assert "cost_zone" in {one["code"] for one in told["findings"]}
+    sentence = "Cost of 1 account is by days of Asia/Almaty, all else by days of Europe/Moscow."
+    assert sentence in json.loads(ads_shop.run("report", "--json").stdout)["notes"]
+    for shape in ("csv", "table"):
+        assert sentence in " ".join(ads_shop.run("report", "--format", shape).stdout.split()), shape
+    earlier = ("report", "--json", "--since", "2026-01-01", "--until", "2026-01-31")
+    assert sentence not in json.loads(ads_shop.run(*earlier).stdout)["notes"]
 
 
 def test_a_client_that_is_not_in_use_is_named_and_left_out(ads_shop: Any) -> None:
@@ -182,11 +234,17 @@ def test_an_import_of_the_same_money_is_told_and_can_be_taken_out(ads_shop: Any,
     assert "costs drop november.csv --platform google" in twice["advice"]
     again = json.loads(ads_shop.run("costs", "import", str(path), "--json").stdout)
     assert [one["code"] for one in again["findings"]] == ["cost_twice"]
-    assert ads_shop.run("costs", "drop", "novembre.csv").exit_code == 2
+    assert "Did you mean november.csv?" in ads_shop.run("costs", "drop", "novembre.csv").stderr
     result = ads_shop.run("costs", "drop", "november.csv", "--platform", "google")
     assert result.stdout == "1 row of november.csv taken out.\n"
     assert "cost_twice" not in codes(pull(ads_shop))
     assert json.loads(ads_shop.run("costs", "drop", "november.csv", "--json").stdout)["removed"] == 1
+
+
+def test_where_no_file_was_imported_none_can_be_taken_out(ads_shop: Any) -> None:
+    result = ads_shop.run("costs", "drop", "november.csv")
+    assert result.exit_code == 2
+    assert result.stderr == "error: No cost was imported from 'november.csv'.\nadvice: Nor from any other file.\n"
 
 
 def test_an_action_without_a_campaign_is_reported_under_that_of_its_click(ads_shop: Any, today: date) -> None:
@@ -216,8 +274,11 @@ def test_a_person_reads_days_rows_and_cost_and_where_other_cost_comes_from(ads_s
     spent(ads_shop, today)
     result = ads_shop.run("costs", "pull")
     assert result.exit_code == 0
-    assert f"{ME} Account {ME}: 1 row from " in result.stdout
-    assert "(1 new, 0 changed, 0 removed), 10.50 RUB." in result.stdout
+    first, rows, clicks = result.stdout.splitlines()
+    assert first == f"{ME} Account {ME}: 10.50 RUB from {today - 29 * DAY} to {today}"
+    assert (rows, clicks) == ("  1 row: 1 new", "  0 clicks of 90 days")
+    again = ads_shop.run("costs", "pull", "--no-clicks", "--since", str(today - DAY), "--until", str(today - DAY))
+    assert again.stdout == f"{ME} Account {ME}: nothing spent on {today - DAY}\n  0 rows: nothing new\n"
     assert "destinations.yandex: its cost is not read here" in result.stderr
     assert ads_shop.run("-q", "costs", "pull").output == ""
 

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from convsync import __version__
 from convsync.cli import commands
 from convsync.cli import frame as frame_of_all
 from convsync.errors import Exit
+from convsync.ledger import Ledger
 
 HEAVY = [
     "pydantic", "requests", "rich", "sqlite_utils", "google", "orjson", "tenacity", "sqlite3", "convsync.sync",
@@ -167,6 +169,36 @@ def test_a_full_disk_behind_stdout_is_told_and_is_no_success(shop: Any, command:
     assert "No space left on device." in done.stderr
     assert "Traceback" not in done.stderr
     assert "bug" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_stdout_does_not_hide_that_the_work_was_done(shop: Any) -> None:
+    path = shop.folder / "a.csv"
+    path.write_text("day,platform,campaign,amount,currency\n2026-11-01,vk,A,1,RUB\n", "utf-8")
+    done = in_bash(shop, f"costs import {path} > /dev/full")
+    assert done.returncode == 3
+    assert "What was done is done and recorded" in done.stderr
+
+
+def test_a_ledger_that_cannot_be_written_to_is_named_and_for_a_person(
+    shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.run("settle")
+    monkeypatch.setattr(Ledger, "open", partial(Ledger.open, read_only=True))
+    path = shop.folder / "a.csv"
+    path.write_text("day,platform,campaign,amount,currency\n2026-11-01,vk,A,1,RUB\n", "utf-8")
+    result = shop.run("costs", "import", str(path))
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: The ledger {shop.ledger} cannot be written to.\nadvice: Check who may")
+
+
+@pytest.mark.parametrize(("typed", "said"), [("yesterday", "is not a day"), ("2026-11-22T10:00", "whole days are")])
+@pytest.mark.parametrize("command", ["report", "costs pull"])
+def test_where_only_days_count_no_moment_is_proposed(command: str, typed: str, said: str) -> None:
+    result = invoke(*command.split(), "--since", typed)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "moment" not in result.stderr
 
 
 def test_a_closed_stdout_is_no_bug(shop: Any) -> None:

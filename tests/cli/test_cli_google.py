@@ -74,12 +74,29 @@ def test_conversion_actions_come_with_their_use_and_the_lines_to_copy(ads_shop: 
     lines = result.stdout.splitlines()
     (lead,) = [line for line in lines if line.startswith("1111111111")]
     assert lead.split() == [
-        "1111111111", "Lead", "UPLOAD_CLICKS", "ENABLED", "IMPORTED_LEAD", "MANY_PER_CLICK", "90", "d", ME, "lead",
+        "1111111111", "Lead", "UPLOAD_CLICKS", "IMPORTED_LEAD", "every", "90", "d", "lead",
     ]  # fmt: skip
     assert not any(line.startswith("4444444444") for line in lines), "a tag of the site takes no uploads"
     assert 'google = { conversion_action = "3333333333" }    # Micro' in lines
     assert 'google = { conversion_action = "8888888888", calls = true }    # Phone call' in lines
     assert not any("1111111111" in line for line in lines if line.startswith("google ="))
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_status_or_an_owner_that_is_not_the_usual_one_gets_a_column(ads_shop: Any) -> None:
+    assert "owner" not in ads_shop.run("google", "actions").stdout
+    ads_shop.box.config.google.customers[ME]["3333333333"].status = "HIDDEN"
+    said = ads_shop.run("google", "actions").stdout
+    assert "HIDDEN" in said
+    assert "owner" not in said
+
+
+def test_a_manager_account_is_told_from_one_that_lacks_conversion_actions(ads_shop: Any) -> None:
+    ads_shop.google(customer_id="5550001111")
+    found = told(ads_shop, "google", "actions", code=1)["findings"]
+    assert [one["code"] for one in found] == ["manager_account"]
+    assert 'login_customer_id = "5550001111"' in found[0]["advice"]
+    assert ads_shop.run("google", "actions").stdout == ""
 
 
 def test_all_conversion_actions_are_told_on_demand_also_removed_ones(ads_shop: Any) -> None:
@@ -176,6 +193,20 @@ def test_what_never_left_does_not_count_as_sent(ads_shop: Any) -> None:
     assert lines(told(ads_shop, "google", "diagnostics")) == {}
 
 
+def test_a_table_of_one_action_fits_a_terminal(ads_shop: Any) -> None:
+    ads_shop.row("1", "lead")
+    ads_shop.run("sync")
+    said = ads_shop.run("google", "diagnostics").stdout
+    assert max(map(len, said.splitlines())) <= 80
+    assert "unmatched" not in said, "a column in which nobody counts anything"
+
+
+def test_a_ledger_that_cannot_be_opened_exits_2(ads_shop: Any) -> None:
+    ads_shop.ledger.mkdir(mode=0o700)
+    assert ads_shop.run("google", "diagnostics").exit_code == 2
+    ads_shop.ledger.rmdir()
+
+
 def test_an_account_that_got_nothing_is_told_so(ads_shop: Any) -> None:
     result = ads_shop.run("google", "diagnostics")
     assert result.exit_code == 0
@@ -214,7 +245,14 @@ def test_data_manager_does_without_the_ads_api_and_says_what_is_not_checked(ads_
     assert findings(ads_shop)["not_readable"]["level"] == "info"
     ads_shop.box.config.google.scopes.append("https://www.googleapis.com/auth/adwords")
     ads_shop.box.faults.add(on="ads.search", error="SERVICE_DISABLED", code="PERMISSION_DENIED")
-    assert findings(ads_shop)["not_readable"]["level"] == "info"
+    shut = findings(ads_shop)["not_readable"]
+    assert shut["level"] == "info"
+    assert shut["advice"].startswith("Uploads work without it. Enable it in the Google Cloud console")
+
+
+def test_a_closed_account_is_an_error_whichever_way_uploads_go(ads_shop: Any) -> None:
+    ads_shop.box.config.ads.accounts[ME] = Account(status="CANCELED")
+    assert findings(ads_shop, 1)["customer_not_enabled"]["level"] == "error"
 
 
 def test_a_rehearsal_on_this_machine_asks_nobody_outside_of_it(shop: Any) -> None:

@@ -69,6 +69,7 @@ commands.params += COMMON
 def main() -> None:
     """The console script."""
     signal.signal(signal.SIGTERM, _as_interrupt)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it writes to stderr past us what comes to us as an error anyway
     try:
         commands()
     except BrokenPipeError:  # the reader of our stderr went away as well

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from convsync.destinations.google.ads.answers import AdsRefused
-from convsync.errors import ConvsyncError, Exit, Halted, UsageError, WireError
+from convsync.destinations.google.readings import OF_THE_ACCOUNT, no_answer
+from convsync.errors import ConvsyncError, Exit, Halted, LedgerError, UsageError, WireError
 from convsync.model import Finding
 
 
@@ -18,6 +19,8 @@ class Asking:
     findings: list[Finding] = field(default_factory=list)
     misconfigured: bool = False
     unfinished: bool = False
+    halted: set[str] = field(default_factory=set)
+    """Sections of the configuration that no account can be read with: credentials, a version that is gone."""
 
     def find(self, level: str, code: str, where: str, message: str, advice: str = "") -> None:
         self.add(Finding(level, code, where, message, advice))
@@ -38,22 +41,28 @@ class Asking:
 
     @contextmanager
     def apart(self, where: str, account: str) -> Iterator[None]:
-        """Whatever keeps this account from being read to its end becomes a finding. What was typed wrong does not."""
+        """Whatever keeps this account from being read to its end becomes a finding. What was typed wrong, and a ledger
+        that does not work, do not."""
         try:
             yield
         except Halted as stop:
             self.misconfigured = True
-            self.add(stop.finding)
+            finding = stop.finding
+            if finding.code in OF_THE_ACCOUNT:
+                finding = finding._replace(message=f"Account {account}: {finding.message}")
+            else:
+                self.halted.add(where)
+            self.add(finding)
         except WireError as fault:
             self.unfinished = True
-            message = f"Account {account} was not read to its end: Google did not answer ({fault.reason})."
-            self.find("error", "no_answer", where, message, "Check the network, then try again.")
+            said, advice = no_answer(fault)
+            self.find("error", "no_answer", where, f"Account {account} was not read to its end: {said}.", advice)
         except AdsRefused as refusal:
             self.unfinished |= refusal.means is not None  # a quota: it passes
             message = f"Account {account} was not read to its end. Google says: {refusal.code}: {refusal.message}"
             advice = "" if refusal.means is None else "Try again later."
             self.find("error", "refused", where, message.rstrip(": "), advice)
-        except UsageError:
+        except (UsageError, LedgerError):
             raise
         except ConvsyncError as error:
             self.find("error", "account", where, error.message, error.advice)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from convsync.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from convsync.config import Config, DestinationSettings, GoogleSettings, SourceSettings, VkSettings, YandexSettings
     from convsync.destinations import Route
     from convsync.destinations.google.ads.client import AdsClient
@@ -42,16 +44,20 @@ def destination_names(config: Config, wanted: Collection[str] = ()) -> list[str]
     return chosen("destination", wanted, config.destinations, disabled=off)
 
 
-def require_credentials(config: Config, names: Sequence[str]) -> None:
-    """Every destination that shall be sent to can sign in, or one ConfigError tells of all that cannot."""
-    lacking = []
+SIGN_IN = "At Google, `convsync google login` gets what is missing."
+
+
+def require_credentials(config: Config, names: Sequence[str], *, reading: bool = False) -> None:
+    """Every destination that shall be sent to (or read from) can sign in, or one ConfigError tells of all that cannot."""
+    lacking, platforms = [], set()
     for name in names:
         try:
-            config.require_credentials(name)
+            config.require_credentials(name, reading=reading)
         except ConfigError as error:
             lacking.append(str(error))
+            platforms.add(config.destinations[name].platform)
     if lacking:
-        raise ConfigError("\n".join(lacking))
+        raise ConfigError("\n".join(lacking), SIGN_IN if "google" in platforms else "")
 
 
 # -- destinations
@@ -197,6 +203,8 @@ def _vk(name: str, settings: VkSettings) -> Route:
 def _wire(settings: DestinationSettings, *, keep_alive: bool = True) -> Wire:
     from convsync.net import Wire
 
+    if settings.ca_bundle is not None:
+        _trusted(settings.ca_bundle)
     return Wire(
         requests_per_second=settings.requests_per_second,
         timeout=settings.timeout.total_seconds(),
@@ -204,6 +212,19 @@ def _wire(settings: DestinationSettings, *, keep_alive: bool = True) -> Wire:
         keep_alive=keep_alive,
         ca_bundle=settings.ca_bundle,
     )
+
+
+def _trusted(bundle: Path) -> None:
+    """Certificates that nothing can be made of would show as a network that is down."""
+    import ssl
+
+    try:
+        ssl.create_default_context(cafile=bundle)
+    except OSError as error:  # ssl.SSLError is one
+        message = f"{bundle}, which ca_bundle names, holds no certificates that can be read."
+        raise ConfigError(
+            message, "It is a file of certificates in PEM form: -----BEGIN CERTIFICATE----- and so on."
+        ) from error
 
 
 def _clear(secret: Any) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from convsync.cli import when
-from convsync.cli.frame import Group, Talk, label, leave, put_json
+from convsync.cli.frame import Group, Talk, ending, label, leave, put_json
 from convsync.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ def import_(
     cannot be read is shown with its line and left out, the good rows count. A file that cannot be read at all stops the
     import before anything is stored.
 
-    \b
     Exit codes: 0 all rows are in · 1 some rows are bad · 2 a file cannot be read · 4 a run is at work
     """
     config = talk.config()
@@ -88,8 +87,9 @@ def import_(
             counts = book.figures.put(good, path.name, now=int(datetime.now(UTC).timestamp() * 1000))
             given, changed = given + counts[0], changed + counts[1]
         found_twice = list(doubled(book))
-    talk.tell(found_twice)
     code = Exit.ATTENTION if bad else Exit.OK
+    ending(code)
+    talk.tell(found_twice)
     if json_:
         bad_rows = [row._asdict() for row in bad]
         findings = [one._asdict() for one in found_twice]
@@ -102,14 +102,14 @@ def import_(
 
 def _imported(rows: list[tuple[Path, list[Spend | BadRow]]], given: int, changed: int, bad: list[BadRow]) -> None:
     from convsync.cli.frame import sentences
-    from convsync.cli.show import counted
+    from convsync.cli.show import counted, days
     from convsync.model import Spend
 
     for one in bad:
         what = f"{one.field}: " if one.field else ""
         click.echo(f"{label('error')} {one.where}: {what}{sentences(one.problem, one.advice)}", err=True)
-    days = sorted({row.day for _, found in rows for row in found if isinstance(row, Spend)})
-    span = f" from {days[0]} to {days[-1]}" if days else ""
+    told = sorted({row.day for _, found in rows for row in found if isinstance(row, Spend)})
+    span = f" {days(told[0], told[-1])}" if told else ""
     left = f", {counted(len(bad), 'bad row')} left out" if bad else ""
     click.echo(f"{counted(given, 'row')}{span}: {changed} new or changed, {given - changed} known already{left}.")
 
@@ -136,19 +136,18 @@ def pull(
     Reads the account of each Google destination, all clients of it if it is a manager account, or the accounts that
     `cost_customer_ids` names. Days are those of the account. Once a day is enough: the last week is read again each time,
     because Google corrects its numbers; rows that it no longer tells of go. The first time reads 30 days of cost and
-    90 days of clicks. Of a click only a hash is kept: it gives actions without a campaign theirs.
+    90 days of clicks. An action that names no campaign counts for that of its click, of which only a hash is kept.
 
     \b
     Examples:
       convsync costs pull
       convsync costs pull --since 2026-01-01
-      30 6 * * *  convsync --config /etc/convsync.toml -q costs pull --wait 30m
+      convsync -q costs pull --wait 30m           for cron, once a day
 
     Cost is in the account's currency and without VAT. Cost of Yandex and VK comes from files in this version.
 
-    \b
-    Exit codes: 0 done · 1 an account was refused · 2 configuration, credentials, or days that Google no longer
-    keeps · 3 did not finish, the next one continues · 4 a run is at work
+    Exit codes: 0 done · 1 an account could not be read · 2 configuration, credentials, an account that they do not
+    open, or days that Google no longer keeps · 3 did not finish, the next one continues · 4 a run is at work
     """
     config = talk.config()
     from convsync.cli import assemble
@@ -161,8 +160,7 @@ def pull(
     names = [name for name in chosen if config.destinations[name].platform == "google"]
     if not names:
         raise UsageError("There is no Google destination to read cost from.", FROM_FILES)
-    for name in names:
-        config.require_credentials(name, reading=True)
+    assemble.require_credentials(config, names, reading=True)
     with locked(config, wait) as book:
         done = Pull(book, config.timezone, since, until, not no_clicks, datetime.now(UTC), talk.say)
         for finding in _from_files(config, chosen):
@@ -171,6 +169,7 @@ def pull(
             _read(config, name, done)
         done.finish()
     found, code = done.asking.findings, done.asking.exit_code
+    ending(code)
     talk.tell(found)
     if json_:
         findings = [one._asdict() for one in found]
@@ -203,17 +202,18 @@ def _read(config: Config, name: str, done: Pull) -> None:
 
 
 def _pulled(done: Pull) -> Iterator[str]:
-    from convsync.cli.show import count, counted
+    from convsync.cli.show import count, counted, days, plain
 
     for one in done.read:
         cost = ", ".join(f"{amount} {currency}" for currency, amount in one.amounts().items())
-        new, changed, removed = one.rows[1:]
-        yield (
-            f"{one.account.id} {one.account.name}: {counted(one.rows.rows, 'row')} from {one.since} to {one.until}"
-            f" ({count(new)} new, {count(changed)} changed, {count(removed)} removed), {cost or 'nothing spent'}."
+        name = f"{one.account.id} {plain(one.account.name)}".strip()
+        yield f"{name}: {cost or 'nothing spent'} {days(one.since, one.until)}"
+        moved = ", ".join(
+            f"{count(rows)} {word}" for word, rows in one.rows._asdict().items() if word != "rows" and rows
         )
+        yield f"  {counted(one.rows.rows, 'row')}: {moved or 'nothing new'}"
         if one.click_days:
-            yield f"{one.account.id}: {counted(one.clicks, 'click')} of {counted(one.click_days, 'day')}."
+            yield f"  {counted(one.clicks, 'click')} of {counted(one.click_days, 'day')}"
 
 
 @costs.command(short_help="Take an import out again.")
@@ -225,14 +225,14 @@ def _pulled(done: Pull) -> Iterator[str]:
 def drop(talk: Talk, file: str, platform: str | None, wait: timedelta | None, json_: bool) -> None:
     """Take out what was imported from a file, named as it was when it was imported (without its folder).
 
-    For a file with wrong numbers, or one that tells of the same money as `convsync costs pull`.
+    For a file with wrong numbers, or one that tells of the same money as `convsync costs pull`. Rows of other files, and
+    what was pulled, stay.
 
     \b
     Examples:
       convsync costs drop november.csv
       convsync costs drop all.csv --platform google
 
-    \b
     Exit codes: 0 taken out · 2 nothing was imported from such a file · 4 a run is at work
     """
     config = talk.config()
@@ -243,8 +243,10 @@ def drop(talk: Talk, file: str, platform: str | None, wait: timedelta | None, js
     with locked(config, wait) as book:
         known = book.figures.origins()
         if file not in known:
-            raise UsageError(f"No cost was imported from {file!r}.", suggestion(file, known))
+            advice = suggestion(file, known) if known else "Nor from any other file."
+            raise UsageError(f"No cost was imported from {file!r}.", advice)
         rows = book.figures.drop(file, platform)
+    ending(Exit.OK)
     if json_:
         put_json({"removed": rows, "exit_code": int(Exit.OK)})
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from convsync.ledger.figures import Uploads as Sent
 
 STATES = ("accepted", "confirmed", "refused", "unmatched", "unknown")
+GOOGLES = ("successful", "failed", "pending")
 STATUSES = {
     "EXCELLENT": "excellent",
     "GOOD": "good",
@@ -26,6 +28,7 @@ CLIENTS = {
     "GOOGLE_ADS_WEB_CLIENT": "web interface of Google Ads",
     "ADS_DATA_CONNECTOR": "Ads Data Connector",
 }
+WIDTH = 80
 NOT_SAID = "Google does not say"
 WEB_REPORT = (
     "Of conversions matched by e-mail or phone Google tells here only that they came: whether they were matched, see Google"
@@ -66,7 +69,7 @@ class Told:
             ours[row.day, row.goal].update({"sent": row.rows, row.state: row.rows})
         return [
             {"day": str(day), "conversion_action": action, "action": self.names.get(action, "")}
-            | {f"google_{word}": _count(google, (day, action), word) for word in ("successful", "failed", "pending")}
+            | {f"google_{word}": _count(google, (day, action), word) for word in GOOGLES}
             | {word: ours[day, action][word] if (day, action) in ours else 0 for word in ("sent", *STATES)}
             for day, action in sorted({*google, *ours})
         ]
@@ -82,8 +85,8 @@ class Told:
         if more:
             extra = sum(_seen(line) - line["sent"] for line in more)
             yield (
-                f"Google counts {extra} that did not leave from this ledger ({_where(more)}): something else uploads to the"
-                " same conversion actions, or an upload around midnight counts for the next day."
+                f"Google counts {extra} that did not leave from this ledger ({_where(more)}): something else uploads to"
+                " the same conversion actions, or an upload around midnight counts for the next day."
             )
         less = [line for line in lines if line["sent"] > _seen(line)]
         if less:
@@ -110,25 +113,33 @@ class Told:
         }  # fmt: skip
 
     def text(self) -> Iterator[str]:
-        from convsync.cli.show import columns
+        from convsync.cli.show import columns, days, plain
 
-        yield f"{self.destination}: account {self.customer.id} {self.customer.name}"
+        yield f"{self.destination}: account {self.customer.id} {plain(self.customer.name)}".rstrip()
         if not self.clients:
             yield "  Google tells of no upload to this account."
         for one in self.clients:
             yield from _told(CLIENTS.get(one.client, one.client), one)
         for one in self.actions:
-            name = f"{one.action} {one.name}"
+            name = f"{one.action} {plain(one.name)}"
             yield from _told(f"{name} ({CLIENTS.get(one.client, one.client)})", one)
         lines = self.lines()
         if lines:
-            header = ("day", "conversion action", "ours", "successful", "failed", "pending", "sent", *STATES)
-            rows = [["–" if cell is None else str(cell) for cell in line.values()] for line in lines]
+            states = [state for state in STATES if any(line[state] for line in lines)]
+            header = ("day", "id", "action", "successful", "failed", "pending", "sent", *states)
+            rows = [
+                ["–" if line[key] is None else str(line[key]) for key in ("day", "conversion_action", "action")]
+                + ["–" if line[f"google_{key}"] is None else str(line[f"google_{key}"]) for key in GOOGLES]
+                + [str(line[key]) for key in ("sent", *states)]
+                for line in lines
+            ]
             yield ""
-            yield f"Uploads from {self.since} to {self.until}: Google says successful, failed, pending; the rest is the ledger"
+            yield f"Uploads {days(self.since, self.until)}"
+            yield f"(Google counts {', '.join(GOOGLES)}; the ledger counts the rest):"
             yield from columns(rows, header, right=header[3:])
         yield ""
-        yield from self.remarks()
+        for remark in self.remarks():
+            yield from textwrap.wrap(remark, WIDTH, break_on_hyphens=False)
 
 
 def _told(name: str, one: Uploads) -> Iterator[str]:
@@ -153,7 +164,7 @@ def _count(counts: Mapping[tuple[date, str], Counter[str]], key: tuple[date, str
 
 
 def _seen(line: Mapping[str, Any]) -> int:
-    return sum(line[f"google_{word}"] or 0 for word in ("successful", "failed", "pending"))
+    return sum(line[f"google_{word}"] or 0 for word in GOOGLES)
 
 
 def _where(lines: Sequence[Mapping[str, Any]]) -> str:

@@ -23,7 +23,7 @@ LEVELS = {"error": "red", "warning": "yellow", "info": "cyan", "ok": "green"}
 FOR_A_PERSON = (errno.EACCES, errno.EPERM, errno.EROFS)
 """Refusals of the system that no later run overcomes by itself."""
 CODE = "convsync.exit_code"
-"""Where in `ctx.meta` a command notes its exit code before it prints, so that a reader who leaves does not change it."""
+"""Where in `ctx.meta` `ending` notes the exit code."""
 
 
 @dataclass
@@ -34,10 +34,10 @@ class Talk:
     verbose: bool = False
     quiet: bool = False
 
-    def config(self, *, need_credentials: bool = False) -> Config:
+    def config(self) -> Config:
         from convsync.config import load
 
-        return load(self.config_path, need_credentials=need_credentials)
+        return load(self.config_path, need_credentials=False)
 
     def say(self, text: str) -> None:
         """Talk that nobody needs to keep."""
@@ -83,6 +83,11 @@ def put_json(value: Any) -> None:
 def put_line(value: Mapping[str, Any]) -> None:
     """One object as one line on stdout."""
     click.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def ending(code: int) -> None:
+    """Note how the command ends before it prints: neither a reader who leaves nor a full disk changes that."""
+    click.get_current_context().meta[CODE] = int(code)
 
 
 def leave(code: int) -> NoReturn:

@@ -10,7 +10,7 @@ from convsync.cli.frame import Group
 
 @click.group(cls=Group, short_help="Sign in to Google Ads, and look into an account.")
 def google() -> None:
-    """What only Google Ads needs."""
+    """Sign in to Google Ads, and look into an account. Nothing here changes anything at Google."""
 
 
 google.add_command(google_login.login)

@@ -6,8 +6,6 @@ import os
 import shlex
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,16 +13,23 @@ from typing import TYPE_CHECKING
 import click
 
 from convsync.cli import when
-from convsync.cli.frame import Command, Talk, leave, put_json
+from convsync.cli.frame import Command, Talk, ending, leave, put_json
+from convsync.cli.secret_files import (
+    SECRETS_DIR,
+    left_lying,
+    prepare,
+    read_too,
+    store,
+    what_wins,
+    where_runs_look,
+)
 from convsync.errors import ConfigError, Exit, PlatformUnavailable, UsageError
-from convsync.model import Finding
 
 if TYPE_CHECKING:
     from convsync.config import Config, GoogleSettings
     from convsync.destinations.google.login import Client, Consent, Grant, Listener
     from convsync.net import Wire
 
-SECRETS_DIR = "CONVSYNC_SECRETS_DIR"
 PASTE_PORT = 51789
 """Written into the address with --paste, when nobody listens: any port will do that a browser does not block."""
 TRIES = 3
@@ -77,33 +82,33 @@ def login(
     Examples:
       convsync google login --client-file client_secret_1234.json
       convsync google login --destination google_kz
-      convsync google login --no-browser --port 8085    on a server; where the browser is:
-                                                        ssh -L 8085:127.0.0.1:8085 SERVER
-      convsync google login --paste                     on a server, without a tunnel
+      convsync google login --paste                   on a server
+      convsync google login --no-browser --port 8085  on a server that you came to
+                            with ssh -L 8085:127.0.0.1:8085 SERVER
 
     Two rights are asked for: .../auth/datamanager (uploads) and .../auth/adwords (cost, retractions). Google shows a box
     for each: tick both. It may warn that the app is not verified, which is your own: Advanced, then Go on.
 
+    How long this lasts, the consent screen of the Google Cloud project decides (Google Auth Platform, Audience):
+
     \b
-    The consent screen of the Google Cloud project (Google Auth Platform, Audience) decides how long this lasts:
-      Internal                   Google Workspace only; simplest: no warning, no end
-      External, In production    no end; Google may ask to verify the app
-      External, Testing          ends after seven days: publish it, then sign in once more
+      Internal                 Google Workspace only; simplest: no warning, no end
+      External, In production  no end; Google may ask to verify the app
+      External, Testing        ends after seven days: publish it, then sign in again
 
     Without a person: make a service account, download its JSON key, write credentials_file = "key.json" into the
     destination, and add the account's e-mail address as a user in Google Ads. Then nobody has to sign in.
 
-    \b
-    Exit codes: 0 signed in · 1 signed in, but another value wins · 2 refused, or the configuration is wrong
-      · 3 no answer in time, or Google cannot be reached · 130 interrupted. Unless 0 or 1, nothing was stored.
+    Exit codes: 0 signed in · 1 signed in, but another value wins · 2 refused, or the configuration is wrong · 3 no
+    answer in time, or Google cannot be reached · 130 interrupted. Unless 0 or 1, nothing was stored.
     """
     from convsync.destinations.google import login as google
 
     named = os.environ.get(SECRETS_DIR)
     directory = (secrets_dir or Path(named or _file(talk).absolute().parent / "secrets")).absolute()
     if secrets_dir or named:
-        _prepare(directory)
-    with _read_too(directory):
+        prepare(directory)
+    with read_too(directory):
         config = talk.config()
     name = _destination(config, wanted)
     settings = config.destinations[name]
@@ -114,7 +119,7 @@ def login(
             f"{where} signs in with credentials_file, which nobody has to sign in for.",
             "Remove that line first, if a person shall sign in instead.",
         )
-    _prepare(directory)
+    prepare(directory)
     client = _from_file(client_file) if client_file else _from_settings(settings, where)
     wire = _wire(settings)
     try:
@@ -125,14 +130,16 @@ def login(
     values = {"client_id": client.id, "client_secret": client.secret, "refresh_token": grant.refresh_token}
     for key in _known(settings, client):
         del values[key]
-    files = _store(directory, name, values)
+    files = store(directory, name, values)
+    elsewhere = list(where_runs_look(named, directory))
     found = [
         *google.shortcomings(grant, where),
-        *_what_wins(_file(talk), name, values),
-        *_where_runs_look(named, directory),
-        *_left_lying(client_file),
+        *what_wins(_file(talk), name, values),
+        *elsewhere,
+        *left_lying(client_file),
     ]
     code = Exit.ATTENTION if any(one.level == "error" for one in found) else Exit.OK
+    ending(code)
     if json_:
         put_json({
             "destination": name, "scopes": sorted(grant.scopes), "secrets_dir": str(directory),
@@ -147,7 +154,8 @@ def login(
             click.echo(f"stored     {path}")
     talk.tell(found)
     here = f" --config {shlex.quote(str(talk.config_path))}" if talk.config_path else ""
-    talk.say(f"\nNext: convsync{here} check --online")
+    there = f"{SECRETS_DIR}={shlex.quote(str(directory))} " if elsewhere else ""
+    talk.say(f"\nNext: {there}convsync{here} check --online")
     leave(code)
 
 
@@ -156,31 +164,6 @@ def login(
 
 def _file(talk: Talk) -> Path:
     return talk.config_path or Path(os.environ.get("CONVSYNC_CONFIG") or "convsync.toml")
-
-
-@contextmanager
-def _read_too(directory: Path) -> Iterator[None]:
-    """As runs will: what an earlier sign-in stored is known, and a file there that is no key is told before anything."""
-    if not directory.is_dir():
-        yield
-        return
-    before = os.environ.get(SECRETS_DIR)
-    os.environ[SECRETS_DIR] = str(directory)
-    try:
-        yield
-    finally:
-        del os.environ[SECRETS_DIR]
-        os.environ.update({} if before is None else {SECRETS_DIR: before})
-
-
-def _prepare(directory: Path) -> None:
-    """Found out before a person is sent to Google: whether the answer can be kept."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{directory} cannot be made: {error.strerror}.", "--secrets-dir names another.") from None
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise UsageError(f"{directory} cannot be written to.", "--secrets-dir names another.")
 
 
 def _destination(config: Config, wanted: str | None) -> str:
@@ -284,7 +267,7 @@ def _asked(
             consent = Consent(settings.auth_url, client.id, _redirect(listener.port))
             _show(who, consent)
             tunnel = f"ssh -L {listener.port}:127.0.0.1:{listener.port} SERVER"
-            talk.say(f"Waiting for the answer. If the browser is on another machine, say there: {tunnel}")
+            talk.say(f"Waiting for the answer. If the browser is on another machine, run there: {tunnel}")
             if not no_browser:
                 _open(consent.address)
             code = _awaited(listener, consent, timeout)
@@ -339,6 +322,8 @@ def _pasted(consent: Consent) -> str:
     for _ in range(TRIES):
         click.echo("Copy that whole address and paste it here: ", err=True, nl=False)
         line = sys.stdin.readline()
+        if not sys.stdin.isatty():  # nobody pressed Enter
+            click.echo(err=True)
         if not line:
             break
         try:
@@ -350,84 +335,8 @@ def _pasted(consent: Consent) -> str:
     )
 
 
-# -- what is kept
-
-
 def _known(settings: GoogleSettings, client: Client) -> list[str]:
     """Keys of the client that the configuration says already, wherever it says them."""
     secret = settings.client_secret.get_secret_value() if settings.client_secret else None
     same = {"client_id": settings.client_id == client.id, "client_secret": secret == client.secret}
     return [key for key, known in same.items() if known]
-
-
-def _store(directory: Path, name: str, values: Mapping[str, str]) -> dict[str, Path]:
-    """One file a value. Nothing takes its place before all are on the disk; the token comes last, after its client."""
-    import tempfile
-
-    there = {path.name.lower(): path for path in directory.iterdir()}  # names of keys have no case
-    names = {key: f"destinations__{name}__{key}" for key in values}
-    files = {key: there.get(file.lower(), directory / file) for key, file in names.items()}
-    fresh: dict[str, Path] = {}
-    try:
-        for key, value in values.items():
-            # mkstemp makes it 0600; the dot hides it from a run that looks into the directory meanwhile.
-            descriptor, temporary = tempfile.mkstemp(prefix=".", dir=directory)
-            fresh[key] = Path(temporary)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(value + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        for key, path in files.items():
-            fresh[key].replace(path)
-        _sync(directory)
-    except OSError as error:
-        advice = "Make room or rights, then sign in again."
-        raise UsageError(f"{directory}: the token cannot be stored ({error.strerror}).", advice) from None
-    finally:
-        for path in fresh.values():
-            path.unlink(missing_ok=True)
-    return files
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _what_wins(file: Path, name: str, values: Mapping[str, str]) -> Iterator[Finding]:
-    """Other places that say the same keys: the environment wins over secrets, secrets over the file."""
-    import tomllib
-
-    from convsync.config.written import key_lines
-
-    where = f"destinations.{name}"
-    text = file.read_bytes().decode("utf-8-sig")
-    section = tomllib.loads(text)["destinations"].get(name, {})
-    variables = {variable.upper(): variable for variable in os.environ}
-    for key, value in values.items():
-        variable = variables.get(f"CONVSYNC_DESTINATIONS__{name}__{key}".upper())
-        if variable and os.environ[variable].strip() != value:
-            message = f"the environment variable {variable} holds another {key}, which wins over the one just stored."
-            yield Finding("error", "environment_wins", where, message, "Remove it, here and where cron gets it from.")
-        if section.get(key, "") not in ("", value):
-            line = key_lines(text).get(("destinations", name, key), 1)
-            message = f"{file}:{line} holds another {key}; it is used wherever {SECRETS_DIR} is not set."
-            yield Finding("warning", "other_value_in_file", where, message, "Remove that line.")
-
-
-def _where_runs_look(named: str | None, directory: Path) -> Iterator[Finding]:
-    if named and Path(named).resolve() == directory.resolve():
-        return
-    message = "names another directory than" if named else "is not set, so a run does not yet find"
-    line = f"{SECRETS_DIR}={shlex.quote(str(directory))}"
-    advice = f"Say `export {line}`; in cron, write {line} as a line of its own above the command."
-    yield Finding("warning", "secrets_dir_elsewhere", SECRETS_DIR, f"{message} {directory}.", advice)
-
-
-def _left_lying(file: Path | None) -> Iterator[Finding]:
-    if file is not None and file.exists() and file.stat().st_mode & 0o077:
-        message = "holds a secret that other users can read, and is not needed any more."
-        yield Finding("warning", "readable_secret", str(file), message, f"Delete it, or run chmod 600 {file}")

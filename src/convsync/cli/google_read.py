@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convsync.cli.frame import Command, Talk, leave, put_json
+from convsync.cli.frame import Command, Talk, ending, leave, put_json
 from convsync.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ def actions(talk: Talk, destinations: tuple[str, ...], all_: bool, json_: bool) 
 
     Needs the Google Ads API in the Cloud project, and a grant for it (`convsync google login`). Changes nothing.
 
-    \b
     Exit codes: 0 listed · 1 Google refused to tell · 2 configuration or credentials · 3 no answer
     """
     config = talk.config()
@@ -54,7 +53,10 @@ def actions(talk: Talk, destinations: tuple[str, ...], all_: bool, json_: bool) 
     found: dict[str, list[ConversionAction]] = {}
     for name, settings, search in _each(config, destinations, asking):
         with asking.apart(f"destinations.{name}", settings.customer_id):
-            found[name] = sorted(readings.actions(search, settings.customer_id), key=lambda one: int(one.id))
+            known = sorted(readings.actions(search, settings.customer_id), key=lambda one: int(one.id))
+            if any(map(_takes_uploads, known)) or not _manages(settings, search, name, asking):
+                found[name] = known
+    ending(asking.exit_code)
     talk.tell(asking.findings)
     if json_:
         told = [
@@ -67,7 +69,7 @@ def actions(talk: Talk, destinations: tuple[str, ...], all_: bool, json_: bool) 
         put_json({"conversion_actions": told, "findings": findings, "exit_code": int(asking.exit_code)})
     else:
         for name, known in found.items():
-            for line in _listed(name, known, _uses(config, name), all_):
+            for line in _listed(config, name, known, all_):
                 click.echo(line)
     leave(asking.exit_code)
 
@@ -89,7 +91,6 @@ def diagnostics(talk: Talk, destinations: tuple[str, ...], days: int, json_: boo
 
     Needs the Google Ads API in the Cloud project, and a grant for it (`convsync google login`). Changes nothing.
 
-    \b
     Exit codes: 0 told · 1 Google says that uploads need attention · 2 configuration or credentials · 3 no answer
     """
     config = talk.config()
@@ -100,8 +101,9 @@ def diagnostics(talk: Talk, destinations: tuple[str, ...], days: int, json_: boo
     for name, settings, search in _each(config, destinations, asking):
         with asking.apart(f"destinations.{name}", settings.customer_id):
             found += _diagnosed(config, name, settings, search, days, asking)
-    talk.tell(asking.findings)
     code = asking.exit_code or (Exit.ATTENTION if any(one.needs_attention for one in found) else Exit.OK)
+    ending(code)
+    talk.tell(asking.findings)
     if json_:
         findings = [one._asdict() for one in asking.findings]
         told = [one.as_json() for one in found]
@@ -125,8 +127,7 @@ def _each(config: Config, wanted: tuple[str, ...], asking: Asking) -> Iterator[t
     chosen = [(name, settings) for name in names if isinstance(settings := config.destinations[name], GoogleSettings)]
     if not chosen:
         raise UsageError("There is no Google destination to ask about.", "See [destinations.*] in the configuration.")
-    for name, _ in chosen:
-        config.require_credentials(name, reading=True)
+    assemble.require_credentials(config, [name for name, _ in chosen], reading=True)
     for name, settings in chosen:
         with assemble.reading(name, settings) as client:
             yield name, settings, client.search
@@ -149,24 +150,46 @@ def _takes_uploads(one: ConversionAction) -> bool:
     return one.type in ("UPLOAD_CLICKS", "UPLOAD_CALLS") and one.status != "REMOVED"
 
 
-def _listed(name: str, known: list[ConversionAction], uses: dict[str, list[str]], all_: bool) -> Iterator[str]:
-    from convsync.cli.show import columns
+def _manages(settings: GoogleSettings, search: Search, name: str, asking: Asking) -> bool:
+    """Whether an account without conversion actions is a manager account, which is told."""
+    from convsync.destinations.google import readings
+    from convsync.destinations.google.readiness import manager
+
+    account = readings.customer(search, settings.customer_id, settings.ads_api_version)
+    if account is None or not account.manager:
+        return False
+    asking.find("error", "manager_account", f"destinations.{name}", *manager(account.id, "that takes uploads"))
+    return True
+
+
+COUNTING = {"MANY_PER_CLICK": "every", "ONE_PER_CLICK": "one"}
+"""As the pages of Google Ads call it."""
+
+
+def _listed(config: Config, name: str, known: list[ConversionAction], all_: bool) -> Iterator[str]:
+    from convsync.cli.show import columns, plain
     from convsync.destinations.google.readiness import usable
 
+    uses = _uses(config, name)
     shown = [one for one in known if all_ or _takes_uploads(one)]
     if shown:
-        header = ("conversion action", "name", "type", "status", "category", "counting", "window", "owner", "ours")
         rows = [
-            [*one[:6], f"{one.window} d" if one.window else "–", one.owner, ", ".join(uses.get(one.id, [])) or "–"]
+            {
+                "id": one.id, "name": one.name, "type": one.type, "status": one.status, "category": one.category,
+                "count": COUNTING.get(one.counting, one.counting), "window": f"{one.window} d" if one.window else "–",
+                "owner": one.owner, "used by": ", ".join(uses.get(one.id, [])) or "–",
+            }
             for one in shown
-        ]
+        ]  # fmt: skip
+        usual = {"status": "ENABLED", "owner": config.destinations[name].account}
+        header = [key for key in rows[0] if any(row[key] != usual.get(key) for row in rows)]
         yield f"{name}:"
-        yield from columns(rows, header, right=("window",))
+        yield from columns([[row[key] for key in header] for row in rows], header, right=("window",))
     fit = [*usable(known, "UPLOAD_CLICKS"), *usable(known, "UPLOAD_CALLS")]
     if not any(one.type == "UPLOAD_CLICKS" for one in fit):
         yield (
-            f"{name}: no conversion action takes clicks (type UPLOAD_CLICKS). Make one in Google Ads: Goals, Conversions, New,"
-            " import from a CRM or another data source."
+            f"{name}: no conversion action takes clicks (type UPLOAD_CLICKS).\nMake one in Google Ads: Goals, Conversions,"
+            " New, import from a CRM or another data source."
         )
     free = [one for one in fit if one.id not in uses]
     if free:
@@ -174,7 +197,7 @@ def _listed(name: str, known: list[ConversionAction], uses: dict[str, list[str]]
         yield "Lines to copy into an [actions.*] section:"
         for one in free:
             calls = ", calls = true" if one.type == "UPLOAD_CALLS" else ""
-            yield f'{name} = {{ conversion_action = "{one.id}"{calls} }}    # {one.name}'
+            yield f'{name} = {{ conversion_action = "{one.id}"{calls} }}    # {plain(one.name)}'
     for number in sorted(uses.keys() - {one.id for one in known}):
         yield f"{', '.join(uses[number])}: the account has no conversion action {number}."
 

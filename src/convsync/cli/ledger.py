@@ -130,7 +130,6 @@ def list_(
 
     Never shows contacts: the ledger holds none in clear. Days are those of `timezone`; times are shown in UTC.
 
-    \b
     Exit codes: 0 told, even if nothing fits · 2 a name that nobody knows, or no ledger
     """
     if skipped and bad_rows:
@@ -250,7 +249,6 @@ def show(talk: Talk, what: str, json_: bool) -> None:
       convsync ledger show shop/e000417
       convsync ledger show 3f9a2c
 
-    \b
     Exit codes: 0 told · 2 there is no such action
     """
     from convsync.cli.show import plain
@@ -294,7 +292,6 @@ def stats(talk: Talk, json_: bool) -> None:
     Example:
       convsync ledger stats --json | jq .destinations.google.held
 
-    \b
     Exit codes: 0 told · 2 there is no ledger
     """
     with _open(talk) as (_, book):
@@ -354,7 +351,6 @@ def verify(talk: Talk, expect: str | None, json_: bool) -> None:
       convsync ledger verify
       convsync ledger verify --expect 1042:9c1d…     the head that `sync` printed last month
 
-    \b
     Exit codes: 0 every promise is kept · 2 there is no ledger · 5 something is broken
     """
     if expect is not None and not re.fullmatch(r"\d{1,18}:[0-9a-f]{0,64}", expect):
@@ -437,7 +433,6 @@ def resolve(
     repeat (VK), sending an unknown one again may count it twice, and asks for --yes. Who decided what, when and why
     becomes part of the history.
 
-    \b
     Exit codes: 0 decided · 2 nothing fits, or it is not for a person to decide · 4 a run is at work
     """
     asked = _Asked(keys, state, destination, action, reason, batch)
@@ -480,7 +475,6 @@ def retry(
 
     Never sends by itself.
 
-    \b
     Exit codes: as for resolve.
     """
     _resolve(
@@ -595,9 +589,12 @@ def _decided(rows: Sequence[dict[str, Any]], moved: Sequence[int], verdict: str,
     left = 0 if dry_run else len(rows) - len(moved)
     if left:
         told = (
-            f"{counted(left, 'delivery stays', 'deliveries stay')} as before: what they would send (a phone number in"
+            f"{counted(left, 'delivery stays', 'deliveries stay')} as before: a newer revision took the place, or what"
         )
-        click.echo(f"{told} clear) was erased with the verdict. Correct the row in the source, then it goes again.")
+        click.echo(
+            f"{told} would be sent (a phone number in clear) was erased with the verdict. Correct the row in the"
+        )
+        click.echo("source, then it goes again.")
 
 
 def _as_listed(row: dict[str, Any]) -> dict[str, Any]:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections import Counter
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from convsync.cli import when
 from convsync.cli.frame import Command, Talk
 from convsync.errors import UsageError
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from convsync.model import Account
 
 DAYS = 30
 """What a report covers when nobody says."""
@@ -58,7 +65,6 @@ def report(
 
     Never shows a 0 for what cannot be computed: such a figure is empty, and a note says why.
 
-    \b
     Exit codes: 0 told · 2 a day or a dimension that does not exist, or no ledger
     """
     shape = _shape(format_, json_)
@@ -81,16 +87,31 @@ def report(
     try:
         after = until + timedelta(days=1)
         tallies, spends = list(book.figures.tallies(since, after, zone)), list(book.figures.spends(since, after))
+        asked = book.figures.asked()
+        remarks = _zones(book.figures.accounts(since, after), zone, since, until)
     finally:
         book.close()
-    built = rows.build(tallies, spends, by=dimensions, currency=config.reporting_currency)
+    built = rows.build(tallies, spends, by=dimensions, currency=config.reporting_currency, asked=asked)
     if shape == "json":
-        text = render.as_json(built, since=since, until=until, currency=config.reporting_currency)
+        text = render.as_json(built, since=since, until=until, currency=config.reporting_currency, remarks=remarks)
     elif shape == "csv":
-        text = render.as_csv(built)
+        text = render.as_csv(built, remarks=remarks)
     else:
-        text = render.as_table(built, since=since, until=until, width=_width(output), colour=_colour(output))
+        width, colour = _width(output), _colour(output)
+        text = render.as_table(built, since=since, until=until, width=width, colour=colour, remarks=remarks)
     _put(talk, text, output)
+
+
+def _zones(accounts: list[Account], zone: ZoneInfo, since: date, until: date) -> list[str]:
+    """What a reader has to know of accounts whose days begin at another moment than those of the report."""
+    from convsync.cli.show import counted
+    from convsync.costs.google import zones_differ
+
+    other = Counter(one.time_zone for one in accounts if zones_differ(one, zone, since, until))
+    return [
+        f"Cost of {counted(number, 'account')} is by days of {name}, all else by days of {zone.key}."
+        for name, number in sorted(other.items())
+    ]
 
 
 def _shape(said: str | None, json_: bool) -> str:

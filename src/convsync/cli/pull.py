@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -67,6 +68,8 @@ class Pull:
         """Read the accounts that these ids stand for, but none a second time."""
         where = f"destinations.{name}"
         for customer in customers:
+            if where in self.asking.halted:
+                return
             with self.asking.apart(where, customer):
                 found = google.accounts(search, customer)
                 if found.closed:
@@ -77,7 +80,7 @@ class Pull:
                     advice = "Check customer_id and cost_customer_ids."
                     self.asking.find("warning", "no_account", where, message, advice)
                 for account in found.spending:
-                    if account.id not in {one.account.id for one in self.read}:
+                    if account.id not in {one.account.id for one in self.read} and where not in self.asking.halted:
                         with self.asking.apart(where, account.id):
                             self._account(name, where, account, search)
 
@@ -109,7 +112,7 @@ class Pull:
                 " cost and actions of one day do not quite line up."
             )
             advice = f'Compare weeks, or write timezone = "{account.time_zone}" at the top of the configuration.'
-            self.asking.find("warning", "cost_zone", where, message, advice)
+            self.asking.find("info", "cost_zone", where, message, advice)
         if self.with_clicks:
             self._clicks(account, today, search)
 
@@ -130,12 +133,12 @@ def _added(spends: Iterable[Spend], cost: Counter[str]) -> Iterator[Spend]:
 
 def doubled(book: Ledger) -> Iterator[Finding]:
     """Rows of a file beside what the platform told: a report adds both."""
-    from convsync.cli.show import counted
+    from convsync.cli.show import counted, days
 
     for one in book.figures.doubled():
         message = (
-            f"{counted(one.rows, 'imported row')} of {one.platform} from {one.first} to {one.last} stand beside what the"
-            f" account {one.account} itself told of these days: that cost may count twice."
+            f"cost of {one.platform} may count twice: {counted(one.rows, 'imported row')} {days(one.first, one.last)}"
+            f" beside what the account {one.account} itself told."
         )
-        advice = f"Take them out again: convsync costs drop {one.origin} --platform {one.platform}"
+        advice = f"To take them out: convsync costs drop {shlex.quote(one.origin)} --platform {one.platform}"
         yield Finding("warning", "cost_twice", f"costs {one.origin}", message, advice)

@@ -17,8 +17,8 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 import click
 
 from convsync.cli import when
-from convsync.cli.frame import CODE, Command, Talk, leave, put_json
-from convsync.errors import Exit, UsageError
+from convsync.cli.frame import Command, Talk, ending, leave, put_json
+from convsync.errors import Exit, LedgerError, UsageError
 
 Show = Callable[[str, Iterable[Mapping[str, Any]]], None]
 
@@ -87,7 +87,6 @@ def sync(
     Never sends one action twice where a platform would count it twice: what may or may not have arrived at VK is held
     for a person instead (see `convsync ledger resolve --help`).
 
-    \b
     Exit codes: 0 done · 1 something needs a person · 2 configuration · 3 did not finish, the next run
     continues · 4 another run is at work · 130 interrupted, the next run settles
     """
@@ -98,7 +97,7 @@ def sync(
     names = assemble.destination_names(config)
     wanted = assemble.destination_names(config, destinations)
     read_from = assemble.source_names(config, sources)
-    _can_sign_in(talk, config, wanted, partly=bool(destinations), dry_run=dry_run and not validate)
+    _can_sign_in(config, wanted, dry_run=dry_run and not validate)
     send_to = frozenset(wanted) if destinations else None
     with _run(talk, config, names, read_from, wait, deadline, send_to) as engine:
         done = _rehearsed(engine, payloads, validate) if dry_run else engine.sync()
@@ -151,7 +150,6 @@ def backfill(
     Never uses or moves the cursors of `sync`. Platforms refuse what is too old for them (VK 30 days, Google 90, Yandex
     about 113): such actions are skipped, and the skip is counted.
 
-    \b
     Exit codes: as for sync.
     """
     _options_make_sense(payloads, validate, dry_run, json_)
@@ -165,7 +163,7 @@ def backfill(
     begin, end = when.span(since, until, config.timezone)
     assert begin is not None
     assert end is not None
-    _can_sign_in(talk, config, names, partly=bool(destinations), dry_run=dry_run and not validate)
+    _can_sign_in(config, names, dry_run=dry_run and not validate)
     window = Window(begin, end)
     with _run(talk, config, names, read_from, wait, deadline) as engine:
         done = (
@@ -189,14 +187,13 @@ def settle(talk: Talk, wait: timedelta | None, deadline: timedelta | None, json_
     Example:
       convsync settle
 
-    \b
     Exit codes: as for sync.
     """
     config = talk.config()
     from convsync.cli import assemble
 
     names = assemble.destination_names(config)
-    _can_sign_in(talk, config, names, partly=False, dry_run=False)
+    _can_sign_in(config, names, dry_run=False)
     with _run(talk, config, names, [], wait, deadline) as engine:
         done = engine.settle()
     _report(talk, done, 0, json_)
@@ -214,18 +211,14 @@ def _options_make_sense(payloads: str | None, validate: bool, dry_run: bool, jso
         raise UsageError("--payloads - and --json would both write to stdout.", "Name a file for one of them.")
 
 
-def _can_sign_in(talk: Talk, config: Config, names: list[str], *, partly: bool, dry_run: bool) -> None:
+def _can_sign_in(config: Config, names: list[str], *, dry_run: bool) -> None:
     """Credentials are asked of those that shall be sent to, and before anything else happens."""
     from convsync.cli import assemble
 
     if not names:
         raise UsageError("There is no destination to send to.", "Add a [destinations.*] section, or switch one on.")
-    if dry_run:
-        return
-    if partly:
+    if not dry_run:
         assemble.require_credentials(config, names)
-    else:
-        talk.config(need_credentials=True)
 
 
 @contextmanager
@@ -270,6 +263,8 @@ def _run(
 @contextmanager
 def locked(config: Config, wait: timedelta | None = None) -> Iterator[Ledger]:
     """The ledger, open for writing. The lock comes first: whoever has it may also bring the schema up to date."""
+    import sqlite3
+
     from convsync.ledger import Ledger, Lock
 
     lock = Lock(config.ledger.path)
@@ -278,6 +273,11 @@ def locked(config: Config, wait: timedelta | None = None) -> Iterator[Ledger]:
         ledger = Ledger.open(config.ledger.path)
         try:
             yield ledger
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+                raise
+            message = f"The ledger {config.ledger.path} cannot be written to."
+            raise LedgerError(message, "Check who may write the file and its folder.") from None
         finally:
             ledger.close()
     finally:
@@ -358,7 +358,7 @@ def replaced(path: Path, *, private: bool = False) -> Iterator[IO[str]]:
 def _report(talk: Talk, done: Summary, sources: int, json_: bool, *, talk_on_stderr: bool = False) -> None:
     from convsync.cli import show
 
-    click.get_current_context().meta[CODE] = int(done.exit_code)
+    ending(done.exit_code)
     talk.tell(done.findings)
     if done.dropped_findings:
         talk.say(f"… and {show.counted(done.dropped_findings, 'finding')} more of the same kinds")

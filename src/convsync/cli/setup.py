@@ -44,7 +44,6 @@ def init(talk: Talk, force: bool) -> None:
 
     Never overwrites a configuration (--force keeps the old one beside it) and never touches a ledger that is there.
 
-    \b
     Exit codes: 0 written · 2 there is one already, or the folder cannot be written to
     """
     path = talk.config_path or Path(os.environ.get("CONVSYNC_CONFIG") or "convsync.toml")
@@ -116,7 +115,6 @@ def check(talk: Talk, online: bool, json_: bool) -> None:
 
     Never writes anything, and never sends a conversion.
 
-    \b
     Exit codes: 0 no error · 1 an error needs a person · 2 the configuration is wrong or lacks credentials
     """
     found, code = [], Exit.OK
@@ -281,7 +279,7 @@ def _destinations(config: Config, online: bool) -> Iterator[Finding]:
             yield Finding("info", "switched_off", where, "it is switched off (enabled = false).")
             continue
         try:
-            config.require_credentials(name)
+            assemble.require_credentials(config, [name])
             route = assemble.route(config, name)
         except ConfigError as error:
             for line in str(error).splitlines():

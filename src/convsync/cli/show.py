@@ -15,6 +15,8 @@ import click
 from convsync.errors import Exit
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from convsync.cli.frame import Talk
     from convsync.sync import Summary
 
@@ -40,6 +42,11 @@ def count(number: int) -> str:
 def counted(number: int, one: str, more: str = "") -> str:
     """1 action, 2 actions."""
     return f"{count(number)} {one if number == 1 else more or one + 's'}"
+
+
+def days(first: date, last: date) -> str:
+    """from 2026-11-01 to 2026-11-30, or: on 2026-11-30."""
+    return f"on {first}" if first == last else f"from {first} to {last}"
 
 
 def columns(rows: Iterable[Sequence[str]], header: Sequence[str], *, right: Sequence[str] = ()) -> Iterator[str]:

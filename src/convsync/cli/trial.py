@@ -26,6 +26,10 @@ Point a configuration at it:
 
 Conversion actions it knows at Google: 1111111111 (lead), 2222222222 (sale). Any status at Yandex, any goal at VK.
 """
+ADS = """\
+For the Google Ads API, put into [destinations.google] what it prints below as ads_endpoint and ca_bundle; conversion
+action 8888888888 takes phone calls. For `convsync google login`: auth_url = "{url}/o/oauth2/v2/auth"
+"""
 
 
 @click.command(cls=Command, short_help="A local emulator of the three platforms.")
@@ -46,9 +50,6 @@ def sandbox(
     It refuses, answers and counts as the platforms do, and shows on a page what it counted. Trouble can be ordered:
     POST /_sandbox/faults, such as {"on": "yandex.orders", "kind": "timeout_after"}.
 
-    With --ads, put what it prints into ads_endpoint and ca_bundle of [destinations.google]; conversion action 8888888888
-    takes phone calls. For `convsync google login`, auth_url is its address with /o/oauth2/v2/auth.
-
     \b
     Examples:
       convsync sandbox
@@ -57,7 +58,6 @@ def sandbox(
 
     Never listens to anybody but this machine, and forgets everything when it ends.
 
-    \b
     Exit codes: 0 stopped · 2 the port is taken, or the settings cannot be read
     """
     from convsync.sandbox import SandboxConfig, serve
@@ -65,10 +65,11 @@ def sandbox(
     config = _world(settings) if settings else SandboxConfig()
     if processing_seconds is not None:
         config.google.processing_seconds = processing_seconds
+    ads = ads or bool(ads_port)
     if port:
-        talk.say(EXAMPLE.format(url=f"http://127.0.0.1:{port}"))
+        talk.say((EXAMPLE + (ADS if ads else "")).format(url=f"http://127.0.0.1:{port}"))
     try:
-        leave(serve(port=port, config=config, quiet=talk.quiet, ads=ads or bool(ads_port), ads_port=ads_port))
+        leave(serve(port=port, config=config, quiet=talk.quiet, ads=ads, ads_port=ads_port))
     except OSError as error:
         ports = f"Port {port} or {ads_port}" if ads_port else f"Port {port}"
         raise UsageError(f"{ports} cannot be used: {error.strerror}.", "Name another: --port 8765") from error
@@ -109,7 +110,6 @@ def demo(folder: Path, keep_serving: bool, port: int) -> None:
 
     Never leaves this machine. Writes into its folder only, and into no folder that holds anything else.
 
-    \b
     Exit codes: 0 everything agreed · 1 it did not (please report it) · 2 the folder is not empty
     """
     from convsync.cli import commands

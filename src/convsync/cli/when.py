@@ -23,6 +23,7 @@ class When(_Typed):
     """A day (2026-11-22) or a moment (2026-11-22T14:30, with or without an offset)."""
 
     name = "DAY"
+    example = "Write 2026-11-22, or a moment such as 2026-11-22T14:30."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date | datetime:
         if isinstance(value, date):
@@ -34,19 +35,19 @@ class When(_Typed):
         except ValueError:
             found = None
         if found is None or found.year not in YEARS:
-            self.fail(
-                f"{text[:40]!r} is not a day. Write 2026-11-22, or a moment such as 2026-11-22T14:30.", param, ctx
-            )
+            self.fail(f"{text[:40]!r} is not a day. {self.example}", param, ctx)
         return found
 
 
 class Day(When):
     """A day alone."""
 
+    example = "Write 2026-11-22."
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
         found = super().convert(value, param, ctx)
         if isinstance(found, datetime):
-            self.fail("reports count whole days. Write 2026-11-22.", param, ctx)
+            self.fail(f"whole days are counted here. {self.example}", param, ctx)
         return found
 
 

@@ -158,23 +158,48 @@ class Figures:
             removed = conn.execute(GONE, bound).rowcount
             new = conn.execute(NEW, bound).fetchone()[0]
             changed = conn.execute(TAKE, bound).rowcount - new
-            self._remember(account, until - timedelta(days=1), now)
+            self._remember(account, since, until - timedelta(days=1), now)
         conn.execute("DROP TABLE temp.pulled")
         return Pulled(rows, new, changed, removed)
 
-    def _remember(self, account: Account, last: date, now: int) -> None:
+    def _remember(self, account: Account, first: date, last: date, now: int) -> None:
+        """The account, and the days that were asked about: joined to those known before, unless there is a gap."""
+        known = self.store.conn.execute(
+            "SELECT spend_since, spend_until FROM account WHERE platform = ? AND id = ?", (account.platform, account.id)
+        ).fetchone()
+        if known is not None:
+            since, until = map(date.fromisoformat, known)
+            if first <= until + timedelta(days=1) and since <= last + timedelta(days=1):
+                first, last = min(first, since), max(last, until)
+            elif until > last:
+                first, last = since, until
         self.store.conn.execute(
-            "INSERT INTO account (platform, id, name, currency, time_zone, read_at, spend_until)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (platform, id) DO UPDATE SET name = excluded.name,"
-            " currency = excluded.currency, time_zone = excluded.time_zone, read_at = excluded.read_at,"
-            " spend_until = max(coalesce(spend_until, ''), excluded.spend_until)",
-            (*account, now, str(last)),
+            "INSERT OR REPLACE INTO account (platform, id, name, currency, time_zone, read_at, spend_since, spend_until)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*account, now, str(first), str(last)),
         )
+
+    def asked(self) -> dict[str, tuple[date, date]]:
+        """By platform: the first and last day about which all of its accounts were asked what was spent."""
+        query = "SELECT platform, max(spend_since), min(spend_until) FROM account GROUP BY platform"
+        spans = {
+            platform: (date.fromisoformat(first), date.fromisoformat(last))
+            for platform, first, last in self.store.conn.execute(query)
+        }
+        return {platform: span for platform, span in spans.items() if span[0] <= span[1]}
 
     def pulled_until(self, platform: str, account: str) -> date | None:
         """The last day whose cost was asked for."""
         found = self.store.one("SELECT spend_until FROM account WHERE platform = ? AND id = ?", (platform, account))
         return None if found is None else date.fromisoformat(found)
+
+    def accounts(self, since: date, until: date) -> list[Account]:
+        """The accounts that told what was spent on the days `since <= day < until`."""
+        query = (
+            "SELECT platform, id, name, currency, time_zone FROM account WHERE (platform, id) IN (SELECT platform, account"
+            " FROM spend WHERE origin LIKE 'api/%' AND day >= ? AND day < ?) ORDER BY platform, id"
+        )
+        return [Account(*told) for told in self.store.conn.execute(query, (str(since), str(until)))]
 
     def doubled(self) -> list[Doubled]:
         """Imported rows of accounts and days of which the platform told the cost as well."""

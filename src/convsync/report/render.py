@@ -58,8 +58,16 @@ def _figure(row: Row, figure: str) -> Decimal | int | str | None:
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def as_json(rows: Sequence[Row], *, since: date, until: date, basis: str = "event", currency: str | None = None) -> str:
-    """One object; the total stands beside the rows, so that nobody adds it to them."""
+def as_json(
+    rows: Sequence[Row],
+    *,
+    since: date,
+    until: date,
+    basis: str = "event",
+    currency: str | None = None,
+    remarks: Sequence[str] = (),
+) -> str:
+    """One object; the total stands beside the rows, so that nobody adds it to them. `remarks` hold for all of it."""
     return orjson.dumps(
         {
             "since": since,
@@ -68,7 +76,7 @@ def as_json(rows: Sequence[Row], *, since: date, until: date, basis: str = "even
             "currency": currency,
             "rows": [_object(row) for row in rows if not row.total],
             "total": next((_object(row) for row in rows if row.total), None),
-            "notes": [DATING[basis]],
+            "notes": [*remarks, DATING[basis]],
         },
         option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
     ).decode()
@@ -86,14 +94,14 @@ def _json(number: Decimal | int | str | None) -> Any:
 # --- CSV --------------------------------------------------------------------------------------------------------------
 
 
-def as_csv(rows: Sequence[Row], *, basis: str = "event") -> str:
+def as_csv(rows: Sequence[Row], *, basis: str = "event", remarks: Sequence[str] = ()) -> str:
     """RFC 4180, the total as the last line. Text that a spreadsheet would run as a formula gets an apostrophe."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\r\n")
     names = [name for name, _ in rows[0].dimensions] if rows else []
     writer.writerow([*names, *FIGURES, "notes"])
     for row in rows:
-        notes = [*row.notes, DATING[basis]] if row.total else row.notes
+        notes = [*row.notes, *remarks, DATING[basis]] if row.total else row.notes
         texts = [_harmless(text) for _, text in row.dimensions]
         writer.writerow([*texts, *[_cell(_figure(row, figure)) for figure in FIGURES], _harmless(" ".join(notes))])
     return out.getvalue()
@@ -133,13 +141,20 @@ class _Column:
 
 
 def as_table(
-    rows: Sequence[Row], *, since: date, until: date, basis: str = "event", width: int = 100, colour: bool = False
+    rows: Sequence[Row],
+    *,
+    since: date,
+    until: date,
+    basis: str = "event",
+    width: int = 100,
+    colour: bool = False,
+    remarks: Sequence[str] = (),
 ) -> str:
     """A table of at most `width` characters, and below it the notes that its last column refers to."""
     notes = list(dict.fromkeys(note for row in rows for note in row.notes))
     columns, left_out, text = _fitted(_columns(rows, notes), width)
     drawn = _drawn(columns, rows, width, text, colour)
-    below = [*_numbered(notes, width), *_remarks(rows, basis, left_out, width)]
+    below = [*_numbered(notes, width), *_remarks(rows, [*remarks, DATING[basis]], left_out, width)]
     title = f"From {since} until {until}" + _currency_title(rows)
     return "\n".join([title, "", drawn, *below]) + "\n"
 
@@ -273,8 +288,7 @@ def _numbered(notes: Sequence[str], width: int) -> list[str]:
     return lines
 
 
-def _remarks(rows: Sequence[Row], basis: str, left_out: Sequence[str], width: int) -> list[str]:
-    sentences = [DATING[basis]]
+def _remarks(rows: Sequence[Row], sentences: list[str], left_out: Sequence[str], width: int) -> list[str]:
     if any(_is_large(name, rows) for name in MONEY):
         sentences.append("Large amounts are shown in whole units; csv and json have all decimals.")
     if left_out:

@@ -91,18 +91,20 @@ def build(
     by: Sequence[str] = (),
     currency: str | None = None,
     basis: str = "event",
+    asked: Mapping[str, tuple[date, date]] = {},
 ) -> list[Row]:
     """One row for each combination of the dimensions `by`, in a stable order, and a row with the total at the end.
 
     `currency` is the reporting currency. There are no rates: money in one other currency is shown in that one, money in
-    several is not added, and the notes tell both. Whoever counted the tallies dated them by `basis`.
+    several is not added, and the notes tell both. Whoever counted the tallies dated them by `basis`. `asked` is, by
+    platform, the days whose cost is known even where nothing was spent: the platform itself was asked.
     """
     _known("dimension", by, DIMENSIONS)
     _known("date basis", (basis,), tuple(DATING))
     tallies, spends = list(tallies), list(spends)
     split = tuple(name for name in by if name in UNKNOWN_TO_COST)
     groups = _grouped(tallies, spends, by)
-    context = _Context(currency, _span(spends), "day" in by)
+    context = _Context(currency, _spans(spends, asked), "day" in by)
     rows = [
         _row(_dimensions(by, key, group), group, context, _unsplit(split, group, bool(spends)))
         for key, group in sorted(groups.items(), key=lambda item: [_place(part) for part in item[0]])
@@ -176,8 +178,8 @@ class _Context(NamedTuple):
     daily: bool
 
 
-def _span(spends: Iterable[Spend]) -> dict[str, tuple[date, date]]:
-    spans: dict[str, tuple[date, date]] = {}
+def _spans(spends: Iterable[Spend], asked: Mapping[str, tuple[date, date]]) -> dict[str, tuple[date, date]]:
+    spans = dict(asked)
     for spend in spends:
         first, last = spans.get(spend.platform, (spend.day, spend.day))
         spans[spend.platform] = min(first, spend.day), max(last, spend.day)
@@ -274,7 +276,7 @@ def _listed(words: Sequence[str]) -> str:
 
 def _cost(spends: Sequence[Spend], context: _Context, unsplit: str) -> _Sum:
     if not spends:
-        return _Sum(None, reason=unsplit or "No cost was imported")
+        return _Sum(None, reason=unsplit or "No cost is known")
     sums: Counter[str] = Counter()
     for spend in spends:
         sums[spend.currency] += spend.amount
@@ -316,7 +318,7 @@ def _added(what: str, sums: Mapping[str, int], preferred: str | None) -> _Sum:
 
 def _clicks(spends: Sequence[Spend], unsplit: str) -> tuple[int | None, str]:
     if not spends:
-        return None, unsplit or "No cost was imported"
+        return None, unsplit or "No cost is known"
     given = [spend.clicks for spend in spends if spend.clicks is not None]
     if len(given) < len(spends):
         return None, "The cost came without clicks" if not given else "A part of the cost came without clicks"
@@ -350,7 +352,7 @@ def _costless(group: _Group) -> Iterator[str]:
     counted = _by_platform(group.tallies)
     for platform in sorted(counted.keys() - paid):
         if platform:
-            yield f"No cost was imported for {platform}, so its leads and sales ({counted[platform]}) {TOO_LOW}."
+            yield f"No cost of {platform} is known, so its leads and sales ({counted[platform]}) {TOO_LOW}."
         else:
             yield f"Leads and sales that no known platform brought ({counted['']}) count in cpl, cpa, roas and cr too."
 

@@ -12,7 +12,15 @@ from datetime import timedelta
 from typing import Any
 
 from convsync.destinations.google.ads.answers import AdsRefused
-from convsync.destinations.google.readings import ConversionAction, Customer, Search, actions, customer
+from convsync.destinations.google.readings import (
+    OF_THE_ACCOUNT,
+    ConversionAction,
+    Customer,
+    Search,
+    actions,
+    customer,
+    no_answer,
+)
 from convsync.errors import Halted, NotSent, Unclear
 from convsync.model import Finding
 
@@ -53,11 +61,9 @@ def probe(
         message = f"Google Ads refused to tell of the account {customer_id}: {refusal.code}. {refusal.message}".strip()
         return [*found, tell("info" if optional else "error", "not_readable", message, "")]
     except (NotSent, Unclear) as fault:
-        message = f"The Google Ads API did not answer ({fault.reason}), so the account was not looked at."
-        return [
-            *found,
-            tell("info" if optional else "error", "no_answer", message, "Check the network, then try again."),
-        ]
+        said, advice = no_answer(fault)
+        message = f"The account was not looked at: {said}."
+        return [*found, tell("info" if optional else "error", "no_answer", message, advice)]
 
 
 class _Teller:
@@ -68,6 +74,8 @@ class _Teller:
         return Finding(level, code, self.where, message, advice)
 
 
+CLOSED = ("action_not_permitted_for_suspended_account", "customer_not_enabled", "incomplete_signup")
+"""Findings about accounts that take nothing, whichever way it comes."""
 OPTIONAL = (
     "Uploads work without it. To have the account checked, and its cost read, switch on the Google Ads API in the Cloud"
     " project and run `convsync google login` with both permissions."
@@ -81,8 +89,13 @@ def not_granted(where: str) -> Finding:
 
 
 def _unreadable(tell: _Teller, finding: Finding) -> Finding:
+    """What keeps the Google Ads API shut keeps no upload from arriving; what Google says of the account may."""
+    if finding.code in CLOSED:
+        return finding
     message = f"The account's settings were not looked at: {finding.message}"
-    return tell("info", "not_readable", message, OPTIONAL)
+    if finding.code in OF_THE_ACCOUNT:
+        return tell("warning", "not_readable", message, finding.advice)
+    return tell("info", "not_readable", message, f"Uploads work without it. {finding.advice}")
 
 
 def _version(tell: _Teller, version: str) -> Iterator[Finding]:
@@ -128,9 +141,14 @@ def _actions(
     known = {one.id: one for one in actions(search, account.id)}
     wanted = {(target.conversion_action, target.calls): target for target in targets}
     sound = []
+    strange = sorted({number for number, _ in wanted} - known.keys())
+    if strange and account.manager:
+        yield tell("error", "manager_account", *manager(account.id, ", ".join(strange)))
     for number, calls in wanted:
         needed = UPLOAD_CALLS if calls else UPLOAD_CLICKS
         if number not in known:
+            if account.manager:
+                continue
             message = f"The account {account.id} has no conversion action {number}."
             yield tell("error", "no_conversion_action", message, _advice(number, needed, known.values()))
             continue
@@ -142,6 +160,12 @@ def _actions(
     if sound:
         named = ", ".join(f"{one.id} ({one.name})" for one in sound)
         yield tell("info", "actions_ready", f"Conversion actions that can be uploaded to: {named}.", "")
+
+
+def manager(account: str, which: str) -> tuple[str, str]:
+    """What is wrong with customer_id, and what to write instead."""
+    message = f"The account {account} is a manager account and has no conversion action {which}."
+    return message, f'Write the account that owns them as customer_id, and login_customer_id = "{account}".'
 
 
 def _wrong(

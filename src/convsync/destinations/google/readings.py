@@ -10,10 +10,29 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from typing import Any, NamedTuple
 
+from convsync.errors import WireError
+
 Search = Callable[[str, str], Iterable[Any]]
 
 ENABLEMENT = 26
 """The first version with `effective_enablement_setting`, and without what stood in its place. MEASURED."""
+
+OF_THE_ACCOUNT = frozenset({
+    "access_denied_for_account_type", "action_not_permitted_for_suspended_account", "client_customer_id_invalid",
+    "customer_not_enabled", "customer_not_found", "incomplete_signup", "invalid_customer_id",
+    "invalid_login_customer_id_serving_customer_id_combination", "login_customer_id_parameter_missing",
+    "permission_denied", "user_permission_denied",
+})  # fmt: skip
+"""Findings that stop one account and say nothing of the others. CODE google-ads 34.0.0, enums of errors"""
+UNREACHED = {
+    "connect_timeout": "it did not answer in time",
+    "dns": "the name of its host is not known here",
+    "proxy": "a proxy did not let the question through",
+    "refused": "nothing listens at its address",
+    "tls": "its certificate is not trusted",
+    "unreachable": "it cannot be reached",
+}
+"""The words of `net.TRANSIENT`, as a person says them."""
 
 
 class Customer(NamedTuple):
@@ -25,6 +44,7 @@ class Customer(NamedTuple):
     time_zone: str
     status: str
     """ENABLED, CANCELED, SUSPENDED, CLOSED."""
+    manager: bool
     test_account: bool
     auto_tagging: bool
     data_terms: bool
@@ -76,11 +96,23 @@ class Uploads(NamedTuple):
     alerts: tuple[tuple[str, float], ...]
 
 
+def no_answer(fault: WireError) -> tuple[str, str]:
+    """Half a sentence that says why Google did not tell, and what to do about it."""
+    said = UNREACHED.get(fault.reason)
+    if said is None:
+        return f"the Google Ads API gave no usable answer ({fault.reason})", "Try again later."
+    check = "ads_endpoint, ca_bundle and the clock of this machine" if fault.reason == "tls" else "the network"
+    return f"the Google Ads API was not reached ({said})", f"Check {check}, then try again."
+
+
 def customer(search: Search, customer_id: str, version: str) -> Customer | None:
     """The settings of an account; None when Google answers without telling of one."""
     new = int(version.removeprefix("v")) >= ENABLEMENT
     leads = "effective_enablement_setting" if new else "enhanced_conversions_for_leads_enabled"
-    fields = ("id", "descriptive_name", "currency_code", "time_zone", "status", "test_account", "auto_tagging_enabled")
+    fields = (
+        "id", "descriptive_name", "currency_code", "time_zone", "status", "manager", "test_account",
+        "auto_tagging_enabled",
+    )  # fmt: skip
     tracking = ("accepted_customer_data_terms", "conversion_tracking_status", "google_ads_conversion_customer", leads)
     names = [*fields, *(f"conversion_tracking_setting.{name}" for name in tracking)]
     for row in search(customer_id, f"SELECT {', '.join(f'customer.{name}' for name in names)} FROM customer"):
@@ -91,6 +123,7 @@ def customer(search: Search, customer_id: str, version: str) -> Customer | None:
             currency=told.currency_code,
             time_zone=told.time_zone,
             status=word(told, "status"),
+            manager=told.manager,
             test_account=told.test_account,
             auto_tagging=told.auto_tagging_enabled,
             data_terms=setting.accepted_customer_data_terms,
