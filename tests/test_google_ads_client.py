@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from convsync.destinations.google.auth import ADWORDS, SignIn
 from convsync.errors import Halted, NotSent, Unclear
 from convsync.net import Wire
 from convsync.sandbox import Sandbox, SandboxConfig
+from convsync.sandbox.certificate import certificate_in
 
 OWNER = "1234567890"
 UPLOAD = ("ConversionUploadService", "upload_click_conversions")
@@ -259,6 +261,21 @@ def test_a_token_that_google_does_not_take_is_renewed_once(ads: Sandbox, one: Co
     assert (calls(ads), calls(ads, "google.token")) == (2, 2)
 
 
+def test_a_call_carries_the_token_that_another_thread_fetched_while_it_waited(ads: Sandbox, one: Connected) -> None:
+    """Else the threads of a run would overwrite a new token with the one that Google no longer takes."""
+    stale = one.sign_in.token()
+
+    def gate() -> None:
+        one.wire.before_bytes = None
+        one.sign_in.renew(stale)
+        signed_in: Any = ads.platforms["google"]
+        del signed_in.sign_in._tokens[stale]
+
+    one.wire.before_bytes = gate
+    assert one.upload().results[0].gclid == GCLID
+    assert calls(ads) == 1
+
+
 @pytest.mark.parametrize("fault", [{"error": "AuthenticationError.OAUTH_TOKEN_INVALID"}, {"code": "UNAUTHENTICATED"}])
 def test_a_fresh_token_that_google_does_not_take_stops(ads: Sandbox, one: Connected, fault: dict[str, Any]) -> None:
     ads.faults.add(on="ads.clicks", kind="status", times=None, **fault)
@@ -298,6 +315,33 @@ def test_a_query_that_google_does_not_take_is_refused_with_its_word(one: Connect
     with pytest.raises(AdsRefused) as caught:
         list(one.client.search(OWNER, "SELECT conversion_action.nonsense FROM conversion_action"))
     assert caught.value.code == "QueryError.UNRECOGNIZED_FIELD"
+
+
+def test_a_request_that_is_too_large_for_the_server_was_not_processed(
+    ads: Sandbox, made: list[Connected], ads_certificate: Path
+) -> None:
+    import grpc
+
+    certificate, key = certificate_in(ads_certificate.parent)
+    handler = grpc.unary_unary_rpc_method_handler(lambda body, context: b"")
+    server = grpc.server(ThreadPoolExecutor(1))  # takes 4 MB, as grpc does by itself
+    server.add_generic_rpc_handlers(
+        [
+            grpc.method_handlers_generic_handler(
+                "google.ads.googleads.v26.services.ConversionUploadService", {"UploadClickConversions": handler}
+            )
+        ]
+    )
+    pair = (key.read_bytes(), certificate.read_bytes())
+    port = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))
+    server.start()
+    made.append(Connected(ads, f"localhost:{port}"))
+    large = request()
+    large.conversions[0].gclid = "x" * 5_000_000
+    with pytest.raises(AdsRefused) as caught:
+        made[0].client.call(*UPLOAD, large)
+    assert caught.value.code == "DatabaseError.REQUEST_TOO_LARGE"
+    server.stop(None).wait()
 
 
 # -- reading ---------------------------------------------------------------------------------------------

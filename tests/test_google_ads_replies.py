@@ -353,18 +353,18 @@ def refused(*found: Fault) -> Answer:
 def test_a_quota_that_names_a_wait_is_obeyed() -> None:
     found = faults(failed(error("QuotaError", "RESOURCE_TEMPORARILY_EXHAUSTED", None), wait=30))
     answer = refused(*found)
-    assert (answer.default.verdict, answer.default.wait, answer.rest) == (Verdict.LATER, 30, 30)
+    assert (answer.default.verdict, answer.default.wait, answer.rest) == (Verdict.RETURNED, 30, 30)
 
 
 def test_a_quota_without_a_wait_begins_with_a_short_one() -> None:
     for code in ("QuotaError.RESOURCE_TEMPORARILY_EXHAUSTED", "RESOURCE_EXHAUSTED"):
         answer = refused(Fault(code, ""))
-        assert (answer.default.verdict, answer.default.wait, answer.rest) == (Verdict.LATER, None, 5)
+        assert (answer.default.verdict, answer.default.wait, answer.rest) == (Verdict.RETURNED, 5, 5)
 
 
 def test_the_operations_of_a_day_rest_for_hours_and_are_told() -> None:
     answer = refused(Fault("QuotaError.RESOURCE_EXHAUSTED", "", wait=2.5))
-    assert answer.default.verdict is Verdict.LATER
+    assert answer.default.verdict is Verdict.RETURNED
     assert answer.rest is not None and answer.rest >= 3600
     assert [note.code for note in answer.findings] == ["daily_quota"]
 
@@ -399,7 +399,7 @@ def test_configuration_outweighs_every_other_error_of_a_call() -> None:
         ("RequestError.OPERATION_REQUIRED", Means.HALT),
         ("PartialFailureError.PARTIAL_FAILURE_MODE_REQUIRED", Means.HALT),
         ("DatabaseError.CONCURRENT_MODIFICATION", Means.UNKNOWN),
-        ("DatabaseError.REQUEST_TOO_LARGE", Means.HALT),
+        ("DatabaseError.REQUEST_TOO_LARGE", Means.SPLIT),
         ("InternalError.TRANSIENT_ERROR", Means.UNKNOWN),
         ("QuotaError.ACCESS_PROHIBITED", Means.HALT),
         ("QuotaError.EXCESSIVE_LONG_TERM_QUERY_RESOURCE_CONSUMPTION", Means.DAY_QUOTA),

@@ -51,10 +51,13 @@ def row(*payloads: bytes, group: Group = WHOLE) -> Any:
 # -- what must never be sent -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("group", [Group("retract"), Group("call", True, (1,), (1,))])
-def test_what_was_never_told_is_not_taken_back_and_a_call_is_not_changed(group: Group) -> None:
-    with pytest.raises(ValueError, match="nothing at Google"):
-        SHEET.body([payload()], TOKEN, group)
+def test_what_was_perhaps_never_told_is_taken_back_all_the_same_for_that_makes_no_conversion() -> None:
+    assert request(payload(), group=Group("retract", False, (1,), (0,)))[0] == "upload_conversion_adjustments"
+
+
+def test_a_call_is_never_changed_only_told_again() -> None:
+    told = payload(CALL, call_start_at=WHEN - timedelta(minutes=5))
+    assert request(told, group=Group("call", True, (1,), (1,)))[0] == "upload_call_conversions"
 
 
 def test_a_braid_never_goes_with_contacts() -> None:

@@ -173,7 +173,7 @@ def test_a_failure_that_names_no_row_leaves_the_batch_in_doubt(
 def test_a_quota_with_a_wait_rests_the_destination(box: Sandbox, ads: Ads) -> None:
     box.faults.add(on="ads.clicks", kind="status", error="QuotaError.RESOURCE_TEMPORARILY_EXHAUSTED", retry_after=30)
     answer = send(ads, [payload(ads)])
-    assert (answer.default.verdict, answer.default.wait, answer.rest) == (Verdict.LATER, 30, 30)
+    assert (answer.default.verdict, answer.default.wait, answer.rest) == (Verdict.RETURNED, 30, 30)
 
 
 def test_a_call_is_told_by_its_number_and_counts_once(box: Sandbox, ads: Ads) -> None:
@@ -387,14 +387,16 @@ def test_a_retraction_can_be_checked_without_being_taken(box: Sandbox, manager: 
     assert booked(box)["conversions"] == 1
 
 
-def test_what_was_never_told_cannot_be_taken_back(manager: DataManager) -> None:
-    with pytest.raises(ValueError, match="nothing at Google"):
-        manager.encode([payload(manager, status="refunded")], "ab" * 12, Group("retract"))
+def test_what_was_perhaps_never_told_is_restated_to_nothing_by_no_route(box: Sandbox, manager: DataManager) -> None:
+    row, group = payload(manager, status="refunded"), Group("retract", False, (1,), (0,))
+    box.config.ads.allowlisted_adjustments = False
+    answers = [manager.send(manager.encode([row], "ab" * 12, group), 1, group) for _ in range(2)]
+    assert [verdicts(answer, 1) for answer in answers] == [[Verdict.RETURNED], [Verdict.HELD]]
+    assert booked(box)["conversions"] == 0
 
 
 def test_a_value_of_nothing_is_explained_once_a_run(box: Sandbox) -> None:
     one = DataManager("google", **settings(box, {"data_manager_url": box.url}))
-    assert not one.apart
     send(one, [payload(one)])
     told = [send(one, [payload(one, status="refunded")]) for _ in range(2)]
     assert [codes(answer.findings) for answer in told] == [["restated"], []]

@@ -162,6 +162,22 @@ def test_a_change_that_comes_too_late_is_expired_not_sent(google: World) -> None
     assert counted(google) == {"1": (1, "100")}
 
 
+def test_a_change_that_waited_past_its_window_is_expired_not_sent(google: World) -> None:
+    sold = google.action("1", occurred_at=google.clock.now() - timedelta(days=53))
+    google.given(sold)
+    google.sync()
+    google.given(sold._replace(value=Decimal(5)))
+    google.google_token = "revoked"
+    google.sync()
+    google.clock.advance(2 * 86400)
+    google.google_token = "sandbox-refresh"
+    google.sync()
+    assert [(row["revision"], row["state"], row["reason"]) for row in google.rows("google")][1:] == [
+        (2, "expired", "too old to be adjusted")
+    ]
+    assert counted(google) == {"1": (1, "100")}
+
+
 def test_a_change_of_what_google_refused_is_a_first_telling(google: World) -> None:
     google.given(google.action("1", gclid=f"fate-{UNPARSEABLE[google.api]}-1"))
     google.sync()

@@ -285,7 +285,7 @@ def test_any_other_quota_is_left_to_the_ledger(web: Any, window: str, after: str
     limit = {"quota_limit": f"IngestionMutateRequestsPer{window}PerProject"}
     web.post(INGEST, **fails(429, "RESOURCE_EXHAUSTED", **limit), headers={"Retry-After": after} if after else {})
     answer = send(route())
-    assert answer.default.verdict is Verdict.LATER
+    assert answer.default.verdict is Verdict.RETURNED
     assert answer.rest == answer.default.wait
     assert len(web.calls) == 2
 

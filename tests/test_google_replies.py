@@ -277,7 +277,8 @@ def test_a_400_that_is_not_googles_refuses_no_row() -> None:
 def test_a_used_up_quota_rests_the_destination_and_stops_nothing(limit: str, after: str | None, wait: float) -> None:
     said = error(429, "RESOURCE_EXHAUSTED", quota_limit=limit)
     answer = judge(said._replace(headers={"Retry-After": after} if after else {}))
-    assert (answer.default.verdict, answer.default.wait, answer.rest, answer.halt) == (Verdict.LATER, wait, wait, None)
+    assert (answer.default.verdict, answer.halt) == (Verdict.RETURNED, None)
+    assert (answer.default.wait, answer.rest) == (wait, wait)
     assert [finding.code for finding in answer.findings] == (["daily_quota"] if "PerDay" in limit else [])
 
 

@@ -215,7 +215,7 @@ def test_a_used_up_quota_is_told_with_its_pause(box: Any, google: DataManager) -
     send(google, [payload(google, 1)])
     box.config.google.ingest_per_minute = 1
     answer = send(google, [payload(google, 2)])
-    assert (answer.default.verdict, answer.rest) == (Verdict.LATER, 60)
+    assert (answer.default.verdict, answer.rest) == (Verdict.RETURNED, 60)
     box.config.google.ingest_per_minute = None
     box.config.google.ingest_per_day = 1
     answer = send(google, [payload(google, 2)])

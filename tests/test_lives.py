@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from convsync.ledger import Patience
 from convsync.model import Action
 from convsync.sandbox import Sandbox, SandboxConfig
 from worlds import StandingClock, World
@@ -150,3 +151,67 @@ def _yandex_is_right(world: World, name: str, action: Action) -> None:
         return
     assert order["status"] == ("PAID" if action.status == "active" else "CANCELLED")
     assert order["revenue"] == (str(action.value) if action.status == "active" else "0")
+
+
+LASTING = st.sampled_from(
+    [
+        None,
+        None,
+        {"on": "google.ingest", "kind": "reset_after"},
+        {"on": "ads.*", "kind": "reset_after", "times": None},
+        {"on": "google.ingest", "kind": "reset_before", "times": None},
+        {"on": "ads.*", "kind": "reset_before", "times": None},
+        {"on": "ads.*", "kind": "status", "code": "INTERNAL", "times": None},
+        {"on": "ads.*", "kind": "status", "error": "QuotaError.RESOURCE_TEMPORARILY_EXHAUSTED", "times": None},
+        {"on": "google.*", "kind": "status", "status": 429, "times": None},
+    ]
+)
+"""Faults of a whole run: what it sent is in doubt, or waits, when the next one reads the source again."""
+RUN = st.tuples(
+    st.integers(0, 1),  # which action
+    st.sampled_from(["active", "active", "refunded"]),
+    st.integers(1, 4),  # its value
+    st.sampled_from(["data_manager", "ads"]),
+    st.sampled_from(["zero", "retract", "ignore"]),
+    st.sampled_from([60, 1900, 7 * 3600]),  # since the run before
+    LASTING,
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.lists(RUN, min_size=1, max_size=7), st.sampled_from([0.0, 400.0]))
+def test_no_change_of_mind_about_the_way_to_google_loses_or_doubles_anything(
+    ads_certificate: Path, runs: list[tuple[int, str, int, str, str, int, dict[str, object] | None]], first_wait: float
+) -> None:
+    clock = StandingClock()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Sandbox(SandboxConfig(), clock=clock, ads=True, ads_folder=ads_certificate.parent) as box,
+    ):
+        world = World(Path(folder), box, clock)
+        world.platforms, world.ads = ("google",), True
+        world.patience = Patience(max_attempts=50, give_up_after=1e9, first_wait=first_wait)
+        actions: dict[str, Action] = {}
+        found = []
+        for which, status, value, world.api, world.on_refund, seconds, fault in runs:
+            clock.advance(seconds)
+            name = str(which)
+            known = actions.get(name) or world.action(name, occurred_at=clock.now() - timedelta(hours=2))
+            actions[name] = known._replace(status=status, value=Decimal(value), updated_at=clock.now())
+            world.given(*actions.values())
+            if fault:
+                box.faults.add(fault)
+            found += world.sync().findings
+            box.faults.clear()
+        for _ in range(16):
+            clock.advance(3 * 3600)
+            found += world.sync().findings
+        world.is_sound()
+        assert not [one for one in found if one.code == "bug" or "could not be built" in one.message]
+        assert not {"pending", "unknown", "in_flight"} & {row["state"] for row in world.rows("google")}
+        for name, action in actions.items():
+            counted = world.conversions().get(f"Cj0KCQ-{name}")
+            if action.status == "active" and not (counted and counted["retracted"]):
+                assert counted is not None
+                assert (counted["count"], counted["value"]) == (1, str(action.value))
+        world.ledger.close()

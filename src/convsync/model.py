@@ -223,9 +223,9 @@ class Conversion(NamedTuple):
 class Group(NamedTuple):
     """What the rows of one request have in common, for a route that keeps some of them `apart`.
 
-    `adjusts`: each row follows an earlier revision of its key that the platform may have. `at` is then, row by row, the
-    time of the change (epoch seconds; later for each later revision of a key), and `taken_at` when the platform was
-    last told of the key before.
+    `adjusts`: each row follows an earlier revision of its key that the platform may have. In such a group, and in one with
+    a part, `at` is row by row the time of the change (epoch seconds; later for each later revision of a key), and
+    `taken_at` when the platform was last told of the key before, 0 if it never was.
     """
 
     part: str = ""
@@ -235,7 +235,7 @@ class Group(NamedTuple):
 
     def only(self, rows: Sequence[int]) -> Group:
         """The group of some rows of the request, by position."""
-        if not self.adjusts:
+        if not self.at:
             return self
         return self._replace(at=[self.at[row] for row in rows], taken_at=[self.taken_at[row] for row in rows])
 

@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 from convsync.destinations import Route
 from convsync.errors import Halted, NotSent, PlatformUnavailable, Unclear
 from convsync.ledger import Batch, Lease, Patience, Poll, Traits
-from convsync.ledger.claim import monotonic
+from convsync.ledger.claim import LEASE_SECONDS, monotonic
 from convsync.model import Answer, Finding, Group, OnUnknown, Outcome, State, Verdict
 from convsync.run import Run
 from convsync.workers import Workers
 
 FAILURES_IN_A_ROW = 5
-"""After so many requests in a row that brought no answer, a destination rests until the next run."""
+"""After so many requests in a row that came to nothing, a destination rests until the next run."""
 
 SPLITS = 200
 """How many refused requests a destination may halve in a run: enough for a dozen bad rows among thousands."""
@@ -63,6 +63,11 @@ class Channel:
     def route(self) -> Route:
         return self.destination.route
 
+    @property
+    def lease_seconds(self) -> float:
+        """Long enough that a patient operator's requests fit in between two renewals."""
+        return max(LEASE_SECONDS, 3 * self.route.request_seconds)
+
     def check_lease(self) -> None:
         """Called by the sending thread right before the first byte: a request must not outlive our right to send."""
         if self.lease.remaining() < self.route.request_seconds + 5:
@@ -97,12 +102,18 @@ class Uploads:
         lease = self.ledger.claim.lease(number, run.id, now=run.now())
         counts = run.summary.destinations.setdefault(route.name, Counter())
         channel = Channel(destination, number, lease, counts, open=send)
+        self._renew(channel)
         route.wire.before_bytes = channel.check_lease
         route.wire.stop = run.stop
         route.wire.deadline = time.monotonic() + run.ends_at - monotonic()
         self.channels.append(channel)
         self.ledger.plan.traits[route.name] = Traits(
-            number, route.adjusts, route.snapshots, int(route.adjust_max_age.total_seconds() * 1000), route.merge
+            number,
+            route.adjusts,
+            route.snapshots,
+            int(route.adjust_max_age.total_seconds() * 1000),
+            route.merge,
+            route.redact,
         )
         self.ledger.claim.take_over(lease, now=run.now(), run_id=run.id)
 
@@ -139,6 +150,8 @@ class Uploads:
                 return
             batch = self._claim(channel)
             if batch is None:
+                if channel.pieces:
+                    continue  # nothing is due any more in this one
                 return
             self._submit(channel, "send", batch, partial(channel.route.send, batch.body, len(batch.items), batch.group))
 
@@ -167,6 +180,7 @@ class Uploads:
                 run_id=self.run.id,
                 ids=pieces.popleft() if pieces else None,
                 apart=route.apart,
+                goals=route.goals_together,
             )
         except _CannotEncode as error:  # nothing was claimed: the transaction is undone
             self._give_up(channel, f"a request could not be built ({error}), please report this")
@@ -183,8 +197,8 @@ class Uploads:
         self._submit(channel, "learn", None, partial(channel.route.learn, known))
 
     def _renew(self, channel: Channel) -> None:
-        if channel.lease.remaining() < 300:
-            self.ledger.claim.renew(channel.lease, now=self.run.now())
+        if channel.lease.remaining() < 0.7 * channel.lease_seconds:
+            self.ledger.claim.renew(channel.lease, now=self.run.now(), seconds=channel.lease_seconds)
 
     def _submit(self, channel: Channel, kind: str, subject: Batch | Poll | None, call: Callable[[], Any]) -> None:
         channel.active += 1
@@ -290,7 +304,7 @@ class Uploads:
         elif answer.rest is not None:
             channel.rest_until = monotonic() + answer.rest
         if channel.failures >= FAILURES_IN_A_ROW:
-            self._give_up(channel, f"{channel.failures} requests in a row brought no answer")
+            self._give_up(channel, f"{channel.failures} requests in a row came to nothing")
 
     def _close(self, channel: Channel, finding: Finding) -> None:
         """Credentials or configuration: this destination stops, the others go on."""
@@ -340,6 +354,7 @@ class Uploads:
             if self.run.stop.is_set():
                 return
         if channel.open:
+            self._renew(channel)
             age = timedelta(milliseconds=self.run.now() - poll.created_at)
             self._submit(channel, "poll", poll, partial(channel.route.poll, poll.ref, poll.rows, age))
 
@@ -388,14 +403,13 @@ class Uploads:
 
     def expire(self, before_id: int) -> None:
         """What waited in the ledger since earlier runs and is now too old for its platform."""
+        now = self.run.clock.now()
         for channel in self.channels:
-            oldest = self.run.clock.now() - channel.route.max_age
+            oldest, oldest_change = (
+                int((now - age).timestamp() * 1000) for age in (channel.route.max_age, channel.route.adjust_max_age)
+            )
             channel.counts["expired"] += self.ledger.record.expire(
-                channel.id,
-                before_id,
-                int(oldest.timestamp() * 1000),
-                now=self.run.now(),
-                run_id=self.run.id,
+                channel.id, before_id, oldest, oldest_change, now=self.run.now(), run_id=self.run.id
             )
 
     # -- the end
@@ -431,8 +445,9 @@ class Uploads:
             name, counts = channel.route.name, channel.counts
             counts["superseded"] += self.run.summary.taken.superseded[name]
             standing = self.ledger.record.standing(channel.id)
-            counts["in_flight"] = standing[State.IN_FLIGHT]
-            if counts["refused"] and not self.run.summary.dry_run:
+            rehearsed = self.run.summary.dry_run
+            counts["in_flight"] = 0 if rehearsed else standing[State.IN_FLIGHT]
+            if counts["refused"] and not rehearsed:
                 self.run.find(
                     "error", "refused", name, f"{_conversions(counts['refused'])} refused.",
                     f"See: convsync ledger list --destination {name} --state refused",
@@ -455,7 +470,7 @@ class Uploads:
                     f"{_conversions(standing[State.UNKNOWN])} without a known outcome yet.", "The next run settles this.",
                 )  # fmt: skip
             if channel.failures and channel.route.on_unknown is not OnUnknown.HOLD:
-                self._give_up(channel, "its last request brought no answer")
+                self._give_up(channel, "its last request came to nothing")
             if channel.open and self.run.deadline_passed() and self.ledger.claim.due(channel.id, self.run.now()):
                 self._give_up(channel, "the deadline of the run came first")
 
@@ -511,7 +526,7 @@ class Uploads:
                 self._would_refuse(channel, [batch.items[row] for row in rows], answer)
                 left = tuple(row for at, row in enumerate(rows) if at not in answer.rows)
                 waiting += [left] if left and answer.default.verdict is Verdict.RETURNED and answer.rows else []
-        return len(batch.items)
+        return len(batch.items) if channel.open else 0
 
     def _would_refuse(self, channel: Channel, items: Sequence[int], answer: Answer) -> None:
         named = dict.fromkeys(range(len(items)), answer.default) | dict(answer.rows)

@@ -34,6 +34,8 @@ class Route(Protocol):
     """Whether the platform ever gives a verdict per row; if not, deliveries end as `accepted`."""
     apart: bool = False
     """Whether rows have to be told apart by their part, and adjustments from first tellings: one `Group` a request."""
+    goals_together: int | None = None
+    """How many goals the rows of one request may have between them; None: any number."""
     batch_rows: int
     in_flight: int
     wire: Wire

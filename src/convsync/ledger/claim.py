@@ -41,24 +41,24 @@ WHERE id IN (
 RETURNING id"""
 
 EARLIER = """
-SELECT {} FROM delivery e JOIN batch b ON b.id = e.batch_id WHERE e.action_id = d.action_id
+SELECT {} FROM delivery e LEFT JOIN batch b ON b.id = e.batch_id WHERE e.action_id = d.action_id
   AND e.destination_id = d.destination_id AND e.goal = d.goal AND e.revision < d.revision AND e.reached"""
-"""Earlier revisions of the same key that the platform may have."""
+"""Earlier revisions of the same key that the platform may have; a person may say so of one that was in no batch."""
 
-ADJUSTS = f"(d.revision > 1 AND EXISTS ({EARLIER.format('1')}))"
+ADJUSTS = f"(d.revision > 1 AND EXISTS ({EARLIER.format('1')} AND (e.reached & 1 OR d.status <> 'active')))"
+"""Whether one is a change: of what the platform said it has. What has a value is told anew where that is in doubt, for a
+change of what is not there would be lost; a refund never is, for that would make a conversion."""
 
 DUE = f"""
-SELECT d.id, d.part, {ADJUSTS} FROM delivery d
+SELECT d.id, d.goal, d.part, {ADJUSTS} FROM delivery d
 WHERE d.destination_id = :destination AND d.state = 'pending' AND d.not_before <= :now
-  AND (d.after_id IS NULL OR NOT EXISTS ({OPEN_BEFORE}))"""
+  AND (d.after_id IS NULL OR NOT EXISTS ({OPEN_BEFORE}))
+ORDER BY d.not_before, d.id"""
 
-DUE_THESE = f"""
-SELECT d.id, d.part, {ADJUSTS} FROM json_each(:ids) j CROSS JOIN delivery d ON d.id = j.value
-WHERE d.destination_id = :destination AND d.state = 'pending' AND d.not_before <= :now
-  AND (d.after_id IS NULL OR NOT EXISTS ({OPEN_BEFORE}))"""
+DUE_THESE = DUE.replace("FROM delivery d\n", "FROM json_each(:ids) j CROSS JOIN delivery d ON d.id = j.value\n", 1)
 
 CHANGES = f"""
-SELECT max(d.planned_at, a.occurred_at + 1000) / 1000 + d.revision - 2, ({EARLIER.format("max(b.created_at) / 1000")})
+SELECT max(d.planned_at, a.occurred_at + 1000) / 1000 + d.revision - 2, ({EARLIER.format("coalesce(max(b.created_at), 0) / 1000")})
 FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value JOIN action a ON a.id = d.action_id ORDER BY j.key"""
 """When each was changed, later for each later revision, and when the platform was last told of its key."""
 
@@ -144,10 +144,12 @@ class Claimer:
         run_id: str,
         ids: Sequence[int] | None = None,
         apart: bool = False,
+        goals: int | None = None,
     ) -> Batch | None:
         """Move up to `limit` due deliveries (or those of `ids` that are due) to `in_flight` and store their request.
 
-        `apart`: only those that may share a request with the one that is due first.
+        `apart`: only those that may share a request with the one that is due first, and have no more than `goals`
+        goals between them.
         """
         with self.store.atomic() as conn:
             self._still_ours(lease.destination_id, lease.epoch)
@@ -155,16 +157,16 @@ class Claimer:
             bound = {"batch": number, "now": now, "destination": lease.destination_id, "limit": limit}
             group = WHOLE
             if apart:
-                ids, group = self._together(bound, ids)
+                ids, group = self._together(bound, ids, limit, goals)
             if ids is None:
                 claimed = conn.execute(CLAIM, bound)
             else:
-                claimed = conn.execute(CLAIM_THESE, bound | {"ids": orjson.dumps(list(ids)).decode()})
+                claimed = conn.execute(CLAIM_THESE, bound | {"ids": _json(ids)})
             items = tuple(sorted(row[0] for row in claimed))
             if not items:
                 return None
-            text = orjson.dumps(items).decode()
-            if group.adjusts:
+            text = _json(items)
+            if group != WHOLE:
                 group = self._changed(group, text)
             token = hashlib.sha256(f"{run_id}/{number}/{now}".encode()).hexdigest()[:24]
             body = encode(self.payloads(text, len(items)), token, group)
@@ -182,17 +184,24 @@ class Claimer:
             events.append(conn, "claimed", said, at=now, run_id=run_id, batch_id=number)
         return Batch(number, token, lease.destination_id, lease.epoch, items, body, group)
 
-    def _together(self, bound: dict[str, Any], ids: Sequence[int] | None) -> tuple[list[int], Group]:
-        """What is due first, and what may share its request."""
-        query, order = (DUE, " ORDER BY d.not_before, d.id LIMIT 1") if ids is None else (DUE_THESE, " LIMIT 1")
-        bound = bound if ids is None else bound | {"ids": orjson.dumps(list(ids)).decode()}
-        first = self.store.conn.execute(query + order, bound).fetchone()
-        if first is None:
-            return [], WHOLE
-        _, part, adjusts = first
-        same = f"{query} AND d.part = :part AND {ADJUSTS} = :adjusts ORDER BY d.not_before, d.id LIMIT :limit"
-        found = self.store.conn.execute(same, bound | {"part": part, "adjusts": adjusts})
-        return [row[0] for row in found], Group(part, bool(adjusts))
+    def _together(
+        self, bound: dict[str, Any], ids: Sequence[int] | None, limit: int, goals: int | None
+    ) -> tuple[list[int], Group]:
+        """What is due first, and what may share its request. One look at what is due, which ends with the last row."""
+        query = DUE if ids is None else DUE_THESE
+        found = self.store.conn.execute(query, bound if ids is None else bound | {"ids": _json(ids)})
+        kind, chosen, named = ("", 0), list[int](), set[str]()
+        for number, goal, *own in found:
+            kind = kind if chosen else tuple(own)
+            if tuple(own) != kind or (goal not in named and len(named) == goals):
+                continue
+            named.add(goal)
+            chosen.append(number)
+            if len(chosen) == limit:
+                break
+        found.close()
+        part, adjusts = kind
+        return chosen, Group(part, bool(adjusts))
 
     def _changed(self, group: Group, items: str) -> Group:
         found = self.store.conn.execute(CHANGES, (items,)).fetchall()
@@ -212,7 +221,7 @@ class Claimer:
         return bodies
 
     def payloads_of(self, batch: Batch) -> list[bytes]:
-        return self.payloads(orjson.dumps(batch.items).decode(), len(batch.items))
+        return self.payloads(_json(batch.items), len(batch.items))
 
     def named(self, delivery_id: int) -> tuple[str, str, str]:
         """Source, external id and name of the action of a delivery."""
@@ -242,7 +251,7 @@ class Claimer:
             for number, items in orphans:
                 moved = conn.execute(
                     "UPDATE delivery SET state = 'unknown', reason = 'its run died before an answer was recorded',"
-                    " reached = 1, not_before = 0, updated_at = ? WHERE id IN (SELECT value FROM json_each(?))"
+                    " reached = reached | 2, not_before = 0, updated_at = ? WHERE id IN (SELECT value FROM json_each(?))"
                     " AND batch_id = ? AND state = 'in_flight'",
                     (now, items, number),
                 ).rowcount
@@ -251,3 +260,7 @@ class Claimer:
                 events.append(conn, "taken_over", body, at=now, run_id=run_id, batch_id=number)
                 rows += moved
         return rows
+
+
+def _json(ids: Sequence[int]) -> str:
+    return orjson.dumps(list(ids)).decode()

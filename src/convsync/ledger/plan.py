@@ -58,6 +58,7 @@ class Traits(NamedTuple):
     adjust_ms: int
     """How old an action may be, in milliseconds, for a change of it to be told."""
     merge: Callable[[bytes, bytes], bytes]
+    redact: Callable[[bytes], bytes]
 
 
 @dataclass
@@ -95,6 +96,7 @@ class Sent(NamedTuple):
     revision: int
     state: str
     attempts: int
+    after: int | None
     told: tuple[object, ...]
     reached: bool
 
@@ -236,17 +238,17 @@ class _PageWriter:
     def _sent(self, action_ids: Sequence[int]) -> dict[int, dict[tuple[int, str], Sent]]:
         """By action: the newest revision of each of its keys, by destination and goal."""
         query = (
-            "SELECT action_id, destination_id, goal, id, revision, state, attempts, reached, value, currency, status"
+            "SELECT action_id, destination_id, goal, id, revision, state, attempts, after_id, reached, value, currency, status"
             f" FROM delivery WHERE action_id IN ({_marks(len(action_ids))}) ORDER BY action_id, destination_id, goal, revision"
         )
         found: dict[int, dict[tuple[int, str], Sent]] = {one: {} for one in action_ids}
-        for action_id, destination_id, goal, number, revision, state, attempts, had, *told in self.conn.execute(
+        for action_id, destination_id, goal, number, revision, state, attempts, after, had, *told in self.conn.execute(
             query, tuple(action_ids)
         ):
             mine = found[action_id]
             before = mine.get((destination_id, goal))
             reached = (before is not None and before.reached) or bool(had) or state == State.IN_FLIGHT
-            mine[destination_id, goal] = Sent(number, revision, state, attempts, tuple(told), reached)
+            mine[destination_id, goal] = Sent(number, revision, state, attempts, after, tuple(told), reached)
         return found
 
     # -- deliveries
@@ -280,29 +282,38 @@ class _PageWriter:
         told = (new.value, new.currency, new.status)
         if told == last.told:
             if last.state == State.PENDING and last.attempts == 0 and not traits.snapshots:
-                self._refresh(last.id, new.payload)
+                self._refresh(last.id, new)
                 return False
-            if last.state not in (State.REFUSED, State.UNMATCHED) or not self._corrected(last.id, new.payload, traits):
+            again = last.state == State.SUPERSEDED and new.status == "active"  # it is to be sent after all
+            corrected = last.state in (State.REFUSED, State.UNMATCHED)
+            if not again and not (corrected and self._corrected(last.id, new.payload, traits)):
                 return False
-        number = self._revise(action_id, one, new, last, traits)
-        if number is None:
-            return False
-        sent[slot] = last._replace(id=number, revision=last.revision + 1, state=State.PENDING, attempts=0, told=told)
-        return True
+        revised = self._revise(action_id, one, new, last, traits)
+        if revised is not None:
+            sent[slot] = revised
+        return revised is not None
 
-    def _revise(self, action_id: int, one: Mapped, new: Conversion, last: Sent, traits: Traits) -> int | None:
+    def _revise(self, action_id: int, one: Mapped, new: Conversion, last: Sent, traits: Traits) -> Sent | None:
         """A changed value or status: what was not sent is replaced, what was sent is followed by an adjustment."""
         if last.reached and not (traits.adjusts and new.adjusts):
             self._skip(action_id, Skip(new.destination, SkipReason.CANNOT_ADJUST))
             return None
+        after: int | None = last.id
         if last.state in (State.PENDING, State.HELD):
             self._move(State.SUPERSEDED, "a newer revision came first", last.id, new.destination)
+            after = last.after
+        elif last.state in (State.SUPERSEDED, State.EXPIRED):
+            after = last.after  # whoever waited behind it goes on waiting for whom it waited
         state, reason = State.PENDING, ""
         if not last.reached and new.status != "active":
             state, reason = State.SUPERSEDED, SkipReason.CANCELLED_UNSENT.value
         elif last.reached and self.now - (_ms(one.action.occurred_at) or 0) > traits.adjust_ms:
             state, reason = State.EXPIRED, "too old to be adjusted"
-        return self._insert(action_id, one, new, last.revision + 1, last.id, state, reason)
+        number = self._insert(action_id, one, new, last.revision + 1, after, state, reason, replaces=last.id)
+        if number is None:
+            return None
+        told = (new.value, new.currency, new.status)
+        return Sent(number, last.revision + 1, state, 0, after, told, last.reached)
 
     def _insert(
         self,
@@ -313,11 +324,14 @@ class _PageWriter:
         after: int | None,
         state: State = State.PENDING,
         reason: str = "",
+        replaces: int | None = None,
     ) -> int | None:
         number, payload = self.next_id, conversion.payload
         lanes = self.lanes.get(conversion.destination)
         if lanes is not None and conversion.lane is not None and state is State.PENDING:
-            place = lanes.place(conversion.lane, number, _ms(one.action.occurred_at) or 0, payload, same_key_as=after)
+            place = lanes.place(
+                conversion.lane, number, _ms(one.action.occurred_at) or 0, payload, same_key_as=replaces
+            )
             if place is None:
                 self._skip(action_id, Skip(conversion.destination, SkipReason.STALE))
                 return None
@@ -356,14 +370,21 @@ class _PageWriter:
         """Whether the source has learnt something since a platform refused this row, or found nobody for it."""
         self._written(delivery_id)
         row = self.conn.execute("SELECT body FROM payload WHERE delivery_id = ?", (delivery_id,)).fetchone()
-        return row is not None and row[0] != (traits.merge(row[0], payload) if traits.snapshots else payload)
+        if row is None:
+            return False
+        payload = traits.merge(row[0], payload) if traits.snapshots else payload
+        return row[0] not in (payload, traits.redact(payload))
 
-    def _refresh(self, delivery_id: int, payload: bytes) -> None:
-        """An unsent delivery takes on what the source has learnt since (a click id, a corrected phone)."""
+    def _refresh(self, delivery_id: int, new: Conversion) -> None:
+        """An unsent delivery takes on what was learnt since: by the source (a corrected phone), or by the configuration."""
         self._written(delivery_id)
-        self.conn.execute(
-            "UPDATE payload SET body = ? WHERE delivery_id = ? AND body <> ?", (payload, delivery_id, payload)
+        updated = self.conn.execute(
+            "UPDATE payload SET body = ? WHERE delivery_id = ? AND body <> ?", (new.payload, delivery_id, new.payload)
         )
+        if updated.rowcount:
+            self.conn.execute(
+                "UPDATE delivery SET part = ?, clear = ? WHERE id = ?", (new.part, new.clear, delivery_id)
+            )
 
     def _skip_known(self, action_id: int, skip: Skip, sent: dict[tuple[int, str], Sent]) -> bool:
         """A known action that would not be sent today. What waits unsent is stopped; what was sent stays as it is."""

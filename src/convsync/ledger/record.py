@@ -35,6 +35,8 @@ TO_STATE = {
 NEVER_REACHED = (State.REFUSED, State.UNMATCHED, State.HELD)
 """A row in these states had no effect at its platform."""
 
+SAME_KEY = "{0}.action_id = {1}.action_id AND {0}.destination_id = {1}.destination_id AND {0}.goal = {1}.goal"
+
 
 class Patience(NamedTuple):
     """How long a delivery is tried again, and how long it waits in between (seconds)."""
@@ -112,27 +114,56 @@ class Recorder:
                 events.append(conn, "moved", said, at=now, run_id=run_id, deliveries=move.exhausted)
                 counts["held"] += len(move.exhausted)
                 counts["later"] -= len(move.exhausted)
-            if any(TO_STATE[one.verdict] in NEVER_REACHED for one in (answer.default, *named.values())):
+            if move.duplicates and before == "in_flight":
+                counts["later"] += self._tell_as_change(conn, move.duplicates, now, run_id)
+            become = {TO_STATE[one.verdict] for one in (answer.default, *named.values())}
+            if before == "accepted" and become & {State.PENDING, State.UNKNOWN}:
+                counts["superseded"] += self._outdated(conn, text, now, run_id)
+            if become & {*NEVER_REACHED} or (before == "accepted" and State.PENDING in become):
                 counts["superseded"] += self._nothing_to_take_back(conn, text, now, run_id)
         return +counts
 
+    def _tell_as_change(self, conn: sqlite3.Connection, items: Sequence[int], now: int, run_id: str | None) -> int:
+        """First tellings that the platform had already, after an earlier revision whose arrival was in doubt: that one
+        has arrived, with an older value, so that these are changes of it. Returns how many."""
+        pairs = conn.execute(
+            "SELECT d.id, e.id, e.reached FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value"
+            f" JOIN delivery e ON {SAME_KEY.format('e', 'd')} AND e.revision < d.revision AND e.reached"
+            " WHERE d.status = 'active'",
+            (orjson.dumps(items).decode(),),
+        ).fetchall()
+        known = {number for number, _, reached in pairs if reached & 1}
+        arrived = [(earlier,) for number, earlier, _ in pairs if number not in known]
+        conn.executemany("UPDATE delivery SET reached = reached | 1 WHERE id = ?", arrived)
+        ids = orjson.dumps(sorted({number for number, *_ in pairs} - known)).decode()
+        return _move_all(
+            conn, State.PENDING, "the platform has an earlier value of it", now, run_id,
+            "SELECT value FROM json_each(?)", ids, "reached = reached & 2, not_before = 0",
+        )  # fmt: skip
+
+    def _outdated(self, conn: sqlite3.Connection, items: str, now: int, run_id: str | None) -> int:
+        """What would be sent again after a newer revision of it was sent: the platform would take the older for the newer."""
+        return _move_all(
+            conn, State.SUPERSEDED, "a newer revision came first", now, run_id,
+            "SELECT d.id FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value WHERE d.state IN ('pending', 'unknown')"
+            f" AND d.lane IS NULL AND EXISTS (SELECT 1 FROM delivery n WHERE {SAME_KEY.format('n', 'd')}"
+            "  AND n.revision > d.revision AND (n.state IN ('in_flight', 'unknown', 'accepted', 'confirmed')"
+            "  OR (n.state = 'pending' AND n.attempts > 0)))", items,
+        )  # fmt: skip
+
     def _nothing_to_take_back(self, conn: sqlite3.Connection, items: str, now: int, run_id: str | None) -> int:
-        """Refunds that wait behind what the platform did not take after all: to tell them would make a conversion."""
-        found = conn.execute(
-            "UPDATE delivery SET state = 'superseded', reason = ?, updated_at = ? WHERE id IN"
-            " (SELECT f.id FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value"
-            "  JOIN delivery f ON f.action_id = d.action_id AND f.destination_id = d.destination_id AND f.goal = d.goal"
-            "  AND f.revision > d.revision WHERE d.state IN ('refused', 'unmatched', 'held') AND f.state = 'pending'"
-            "  AND f.status <> 'active' AND f.lane IS NULL AND NOT f.reached AND NOT EXISTS (SELECT 1 FROM delivery e"
-            "  WHERE e.action_id = f.action_id AND e.destination_id = f.destination_id AND e.goal = f.goal AND e.reached))"
-            " RETURNING id",
-            (SkipReason.CANCELLED_UNSENT.value, now, items),
-        )
-        ids = sorted(row[0] for row in found)
-        if ids:
-            said = {"to": "superseded", "reason": SkipReason.CANCELLED_UNSENT.value, "ids": ids}
-            events.append(conn, "moved", said, at=now, run_id=run_id, deliveries=ids)
-        return len(ids)
+        """What waits of keys that the platform has not taken after all, where the last word is a refund: to tell it would
+        make a conversion. Also a refund that a newer word follows."""
+        return _move_all(
+            conn, State.SUPERSEDED, SkipReason.CANCELLED_UNSENT.value, now, run_id,
+            "SELECT f.id FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value"
+            f" JOIN delivery f ON {SAME_KEY.format('f', 'd')}"
+            " WHERE d.lane IS NULL AND (f.state = 'pending' OR (f.state = 'held' AND f.status <> 'active'))"
+            " AND (f.status <> 'active' OR (NOT f.reached AND (SELECT n.status FROM delivery n"
+            f"  WHERE {SAME_KEY.format('n', 'f')} ORDER BY n.revision DESC LIMIT 1) <> 'active'))"
+            f" AND NOT EXISTS (SELECT 1 FROM delivery e WHERE {SAME_KEY.format('e', 'f')}"
+            "  AND e.revision < f.revision AND (e.reached OR e.state = 'in_flight'))", items,
+        )  # fmt: skip
 
     # -- settling
 
@@ -170,25 +201,38 @@ class Recorder:
                 if move.exhausted:
                     said = {"to": "held", "reason": EXHAUSTED, "ids": move.exhausted}
                     events.append(conn, "moved", said, at=now, run_id=run_id, deliveries=move.exhausted)
-                rows += counts.total() - len(move.exhausted)
+                rows += counts.total() - len(move.exhausted) - self._nothing_to_take_back(conn, items, now, run_id)
         return rows
 
-    def expire(self, destination_id: int, before_id: int, oldest: int, *, now: int, run_id: str) -> int:
-        """What waited (planned before this run) until the platform's window passed. Returns how many."""
-        with self.store.atomic() as conn:
-            ids = [
-                row[0]
-                for row in conn.execute(
-                    "UPDATE delivery SET state = 'expired', reason = 'the platform window passed while it waited',"
-                    " updated_at = ? WHERE id IN (SELECT d.id FROM delivery d JOIN action a ON a.id = d.action_id"
-                    " WHERE d.destination_id = ? AND d.state = 'pending' AND d.id < ? AND a.occurred_at < ?) RETURNING id",
-                    (now, destination_id, before_id, oldest),
+    def expire(
+        self, destination_id: int, before_id: int, oldest: int, oldest_change: int, *, now: int, run_id: str
+    ) -> int:
+        """What waited (planned before this run) until the platform's window passed. Returns how many.
+
+        `oldest` is for a first telling, `oldest_change` for what changes a conversion that the platform may have.
+        """
+        changes = (
+            "d.revision > 1 AND EXISTS (SELECT 1 FROM delivery e WHERE e.action_id = d.action_id"
+            " AND e.destination_id = d.destination_id AND e.goal = d.goal AND e.revision < d.revision AND e.reached)"
+        )
+        counted = 0
+        for reason, passed, limit in (
+            ("the platform window passed while it waited", "1", oldest),
+            ("too old to be adjusted", changes, oldest_change),
+        ):
+            with self.store.atomic() as conn:
+                found = conn.execute(
+                    "UPDATE delivery SET state = 'expired', reason = ?, updated_at = ? WHERE id IN"
+                    " (SELECT d.id FROM delivery d JOIN action a ON a.id = d.action_id WHERE d.destination_id = ?"
+                    f" AND d.state = 'pending' AND d.id < ? AND a.occurred_at < ? AND {passed}) RETURNING id",
+                    (reason, now, destination_id, before_id, limit),
                 )
-            ]
-            if ids:
-                body = {"to": "expired", "reason": "the platform window passed while it waited", "ids": sorted(ids)}
-                events.append(conn, "moved", body, at=now, run_id=run_id, deliveries=sorted(ids))
-        return len(ids)
+                ids = sorted(row[0] for row in found)
+                if ids:
+                    body = {"to": "expired", "reason": reason, "ids": ids}
+                    events.append(conn, "moved", body, at=now, run_id=run_id, deliveries=ids)
+            counted += len(ids)
+        return counted
 
     def standing(self, destination_id: int) -> Counter[str]:
         """How many deliveries are in flight, unknown or held, from whatever run."""
@@ -218,23 +262,25 @@ class Recorder:
     def resolve(self, ids: Sequence[int], to: State, reason: str, *, now: int, run_id: str | None) -> list[int]:
         """A person's word about deliveries that wait for one. Returns the ids that were moved.
 
-        What would be sent again but has been erased since (a contact in clear) stays where it is.
+        What would be sent again stays where it is if it has been erased since (a contact in clear), or if it is not the
+        last word on its key any more.
         """
         with self.store.atomic() as conn:
             moved = [
                 row[0]
                 for row in conn.execute(
                     "UPDATE delivery SET state = :to, reason = :reason, not_before = 0, updated_at = :now,"
-                    " reached = CASE :to WHEN 'accepted' THEN 1 WHEN 'refused' THEN 0 ELSE reached END"
+                    " reached = CASE :to WHEN 'accepted' THEN reached | 1 WHEN 'refused' THEN 0 ELSE reached END"
                     " WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('unknown', 'held', 'refused', 'unmatched')"
-                    " AND NOT (:to = 'pending' AND clear = 2) RETURNING id",
+                    " AND NOT (:to = 'pending' AND (clear = 2 OR EXISTS (SELECT 1 FROM delivery n"
+                    f"  WHERE {SAME_KEY.format('n', 'delivery')} AND n.revision > delivery.revision))) RETURNING id",
                     {"to": to.value, "reason": reason, "now": now, "ids": orjson.dumps(list(ids)).decode()},
                 )
             ]
             if moved:
                 body = {"to": to.value, "reason": reason, "ids": sorted(moved), "person": True}
                 events.append(conn, "moved", body, at=now, run_id=run_id, deliveries=sorted(moved))
-                if to is State.REFUSED:
+                if to is not State.ACCEPTED:
                     self._nothing_to_take_back(conn, orjson.dumps(moved).decode(), now, run_id)
         return moved
 
@@ -267,6 +313,7 @@ class _Move:
         self.now = now
         self.patience = patience
         self.exhausted: list[int] = []
+        self.duplicates: list[int] = []
         self.already = 0
         """Rows that the platform had before they were ever sent from here."""
 
@@ -301,26 +348,31 @@ class _Move:
             return self._move_to_wait(ids, outcome, to)
         reason = "reason" if outcome.verdict is Verdict.DUPLICATE else "?2"
         return self.conn.execute(
-            f"UPDATE delivery SET state = ?1, reason = {reason}, updated_at = ?3, reached = ?4"
+            f"UPDATE delivery SET state = ?1, reason = {reason}, updated_at = ?3, reached = CASE ?4 WHEN 0 THEN 0 ELSE reached | 1 END"
             " WHERE id IN (SELECT value FROM json_each(?5)) AND batch_id = ?6 AND state = ?7",
             (to.value, outcome.reason, self.now, to not in NEVER_REACHED, ids, self.batch_id, self.before),
         ).rowcount
 
     def _note_duplicates(self, ids: str, outcome: Outcome) -> None:
         """After a lost answer a repeat is what was hoped for; on a first attempt somebody else had sent the row."""
+        self.duplicates += orjson.loads(ids)
         self.already += self.conn.execute(
             "UPDATE delivery SET reason = ? WHERE id IN (SELECT value FROM json_each(?)) AND batch_id = ? AND state = ?"
-            " AND NOT reached",
+            " AND NOT reached AND NOT EXISTS (SELECT 1 FROM delivery e"
+            f" WHERE {SAME_KEY.format('e', 'delivery')} AND e.revision < delivery.revision AND e.reached)",
             (f"already there: {outcome.reason}", ids, self.batch_id, self.before),
         ).rowcount
 
     def _move_to_wait(self, ids: str, outcome: Outcome, to: State) -> int:
         """Back to pending, or unknown: with a due time, and no more often than patience allows."""
         returned = outcome.verdict is Verdict.RETURNED
+        reached = "reached | 2" if to is State.UNKNOWN else "reached"
+        if self.before == "accepted" and to is State.PENDING:
+            reached = "reached & 2"  # it was received, and had no effect
         wait = _waits(outcome, self.patience)
         self.conn.create_function("convsync_wait", 1, wait, deterministic=True)
         moved = self.conn.execute(
-            "UPDATE delivery SET state = ?, reason = ?, updated_at = ?, attempts = attempts - ?, reached = max(reached, ?),"
+            f"UPDATE delivery SET state = ?, reason = ?, updated_at = ?, attempts = attempts - ?, reached = {reached},"
             " first_attempt_at = CASE WHEN attempts - ? = 0 THEN NULL ELSE first_attempt_at END,"
             " not_before = ? + convsync_wait(attempts)"
             " WHERE id IN (SELECT value FROM json_each(?)) AND batch_id = ? AND state = ?",
@@ -329,7 +381,6 @@ class _Move:
                 outcome.reason,
                 self.now,
                 returned,
-                to is State.UNKNOWN,
                 returned,
                 self.now,
                 ids,
@@ -384,3 +435,25 @@ def _batch_state(answer: Answer, before: str, state: str) -> str:
     if before == "accepted":
         return state
     return "not_sent" if verdicts <= {Verdict.LATER, Verdict.RETURNED} else "done"
+
+
+def _move_all(
+    conn: sqlite3.Connection,
+    to: State,
+    reason: str,
+    now: int,
+    run_id: str | None,
+    which: str,
+    items: str,
+    also: str = "",
+) -> int:
+    """Move the deliveries that the query `which` finds for `items`, whatever request they were in. Returns how many."""
+    found = conn.execute(
+        f"UPDATE delivery SET state = ?, reason = ?, updated_at = ?{also and ', '}{also} WHERE id IN ({which}) RETURNING id",
+        (to.value, reason, now, items),
+    )
+    ids = sorted(row[0] for row in found)
+    if ids:
+        said = {"to": to.value, "reason": reason, "ids": ids}
+        events.append(conn, "moved", said, at=now, run_id=run_id, deliveries=ids)
+    return len(ids)

@@ -58,7 +58,7 @@ CREATE TABLE delivery (
     goal TEXT NOT NULL, revision INTEGER NOT NULL, key BLOB NOT NULL, lane TEXT, after_id INTEGER,
     state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', not_before INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0, first_attempt_at INTEGER, batch_id INTEGER,
-    reached INTEGER NOT NULL DEFAULT 0,  -- whether it ever was unknown or accepted: the platform may have had it
+    reached INTEGER NOT NULL DEFAULT 0,  -- whether the platform may have had it: 1 it said so, 2 an answer was lost, 3 both
     status TEXT NOT NULL, value INTEGER, currency TEXT, part TEXT NOT NULL,
     clear INTEGER NOT NULL,  -- 1: its payload holds a contact in clear, to be erased after the verdict; 2: it was erased
     planned_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
@@ -109,7 +109,8 @@ CREATE TABLE spend (
 
 CREATE TABLE account (
     platform TEXT NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL, currency TEXT NOT NULL, time_zone TEXT NOT NULL,
-    read_at INTEGER NOT NULL, spend_until TEXT,  -- the last day whose cost was asked for
+    read_at INTEGER NOT NULL,
+    spend_since TEXT NOT NULL, spend_until TEXT NOT NULL,  -- the latest days on end whose cost was asked for
     PRIMARY KEY (platform, id)
 ) STRICT, WITHOUT ROWID;
 

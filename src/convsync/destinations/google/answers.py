@@ -137,6 +137,7 @@ class Reader(NamedTuple):
                 return Answer(Outcome(Verdict.UNKNOWN, _short(told)), findings=(note,))
 
     def _quota(self, told: Refusal, reply: Reply) -> Answer:
+        """Not the rows' fault: however long it lasts, no attempt of theirs counts."""
         asked = reply.retry_after(self.clock()) or 0.0
         if call_of(told).means is Means.DAY_QUOTA:
             wait = max(asked, self._until_midnight())
@@ -145,7 +146,7 @@ class Reader(NamedTuple):
             notes: tuple[Finding, ...] = (self.finding("warning", "daily_quota", message, advice),)
         else:
             wait, notes = max(asked, MINUTE), ()
-        return Answer(Outcome(Verdict.LATER, _short(told), wait), rest=wait, findings=notes)
+        return Answer(Outcome(Verdict.RETURNED, _short(told), wait), rest=wait, findings=notes)
 
     def _until_midnight(self) -> float:
         now = self.clock().astimezone(self.quota_zone)

@@ -84,6 +84,11 @@ class SignIn:
                 self._refresh()
             return str(self._credentials.token)
 
+    @property
+    def newest(self) -> str:
+        """The token that was fetched last, for a request that was told to leave after `token` or `renew`."""
+        return str(self._credentials.token)
+
     def renew(self, stale: str) -> str:
         """Another token than `stale`, which Google did not take."""
         with self._lock:

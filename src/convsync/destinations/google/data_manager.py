@@ -30,8 +30,8 @@ from convsync.net import STOPPED, Reply, Wire
 
 LONGEST_PAUSE = 6 * 3600.0
 """Between two looks at a request that Google is still processing."""
-PROBE_DESTINATIONS = 10
-"""Destinations in a request. DOC dm/devguides/limits."""
+MOST_DESTINATIONS = 10
+"""Conversion actions in a request. DOC dm/devguides/limits."""
 
 _ACCEPTED = Outcome(Verdict.ACCEPTED)
 _RETRACTION = f"{ADJUST.name}\n".encode()
@@ -54,6 +54,8 @@ class DataManager(Route):
     on_unknown = OnUnknown.RESEND
     adjusts = True
     reason_per_row = True
+    apart = True
+    goals_together = MOST_DESTINATIONS
 
     def __init__(
         self,
@@ -113,7 +115,7 @@ class DataManager(Route):
             extras.Merchant(merchant_id, merchant_feed_label, merchant_feed_language),
         )
         self._zero_is_told = on_refund != "zero"
-        self.apart = on_refund == events.RETRACT
+        self._takes_back = on_refund == events.RETRACT
         where = f"destinations.{name}"
         self._read = Reader(where, ZoneInfo(quota_zone), self.wire.clock)
         self._sign_in = SignIn(
@@ -144,24 +146,27 @@ class DataManager(Route):
         return events.convert(action, person, target, value, self._defaults)
 
     def learn(self, known: Mapping[str, str]) -> Mapping[str, str]:
-        if self.apart:
+        if self._takes_back:
             self._retractions.client.require_version()
         return known
 
     def encode(self, payloads: Sequence[bytes], token: str, group: Group = WHOLE) -> bytes:
         if group.part != events.RETRACT:
             return events.request(payloads, self._account)
-        if not group.adjusts:
-            raise ValueError("there is nothing at Google that such rows could take back")
-        if self._retractions.open:
+        if self._takes_back and self._retractions.open:
             return self._retractions.body(payloads, token, group)
-        bare = [row for row, payload in enumerate(payloads) if _WORTHLESS not in payload]
+        # An event worth 0 of what is not known to be there would be a conversion more.
+        bare = [row for row, payload in enumerate(payloads) if _WORTHLESS not in payload or not group.adjusts]
         return _UNTOLD + orjson.dumps(bare) if bare else events.request(payloads, self._account)
 
     def preview(self, payloads: Sequence[bytes], group: Group = WHOLE) -> Iterator[Mapping[str, Any]]:
-        if group.part == events.RETRACT:
+        if group.part == events.RETRACT and self._takes_back:
             return self._retractions.preview(payloads, group)
         return events.preview(payloads, self._account)
+
+    def redact(self, payload: bytes) -> bytes:
+        """Of a call that was planned for the Ads API."""
+        return events.hashed_caller(payload)
 
     # -- the wire ------------------------------------------------------------------------------------
 
@@ -192,10 +197,13 @@ class DataManager(Route):
     def _take_back(self, body: bytes, rows: int, group: Group, *, dry: bool = False) -> Answer:
         if body.startswith(_RETRACTION):
             return self._retractions.send(body, rows, group, dry=dry)
-        untold = Outcome(Verdict.HELD, "it can be neither taken back nor, without a currency, restated to 0")
+        untold = Outcome(
+            Verdict.HELD, "it can be neither taken back nor, without a currency or an original, restated to 0"
+        )
         message = "refunds without a currency can be told to Google in no way that is open to this account."
         advice = (
-            "Give the source a currency for them, or have the Google Ads API opened, then run `convsync ledger retry`."
+            'Give the source a currency for them; or write on_refund = "retract", if the Google Ads API is open to this '
+            "account, and run `convsync ledger retry`."
         )
         return Answer(
             Outcome(Verdict.RETURNED, "another row of its request has no currency"),
@@ -320,8 +328,8 @@ class DataManager(Route):
 
     def _probe_targets(self) -> Iterator[Finding]:
         actions = list(dict.fromkeys(target.conversion_action for target in self._targets))
-        for start in range(0, len(actions), PROBE_DESTINATIONS):
-            yield from self._probe_actions(actions[start : start + PROBE_DESTINATIONS])
+        for start in range(0, len(actions), MOST_DESTINATIONS):
+            yield from self._probe_actions(actions[start : start + MOST_DESTINATIONS])
 
     def _probe_actions(self, actions: Sequence[str]) -> Iterator[Finding]:
         """An event with a made-up click, only to be validated: Google stores nothing, and nothing is counted."""

@@ -189,7 +189,7 @@ def _day(ordinal: int) -> str:
 
 def _decimal(minor: int, currency: str) -> str:
     if _digits(currency) != 2:
-        return f"{major(minor, currency):f}"
+        return f"{major(minor, currency):f}" if minor else "0.0"  # "0" is the zero of a refund
     return f"{minor // 100}.{_TWO_DIGITS[minor % 100]}"
 
 
@@ -302,14 +302,8 @@ _BRACE = ord("}")
 """With which an event ends, so that a payload without a caller ends with two."""
 
 
-def without_caller(payload: bytes) -> bytes:
-    """A payload of a call without the caller's number in clear."""
-    end = payload.find(_CALLER)
-    return payload if end < 0 else payload[: end + 1] + b"}"
-
-
-def _hashed_caller(payload: bytes) -> bytes:
-    """A call that was planned for the Ads API, as Data Manager takes it."""
+def hashed_caller(payload: bytes) -> bytes:
+    """A call that was planned for the Ads API, as Data Manager takes it: without the caller's number in clear."""
     end = payload.find(_CALLER)
     if end < 0:
         return payload
@@ -320,7 +314,7 @@ def _hashed_caller(payload: bytes) -> bytes:
 def request(payloads: Sequence[bytes], account: Account) -> bytes:
     """One body. With one conversion action, its events go there unsaid; with several, each event names its own."""
     if [payload for payload in payloads if payload[-2] != _BRACE]:
-        payloads = [_hashed_caller(payload) for payload in payloads]
+        payloads = [hashed_caller(payload) for payload in payloads]
     first = _head(payloads[0])
     if all(payload.startswith(first) for payload in payloads):
         start = len(first)

@@ -61,7 +61,9 @@ def _halt(sentence: str, advice: str) -> Meaning:
 SETUP = "Check conversion_action and customer_id in the configuration against Google Ads, Goals, Conversions."
 TERMS = "In Google Ads, Goals, Settings, switch on enhanced conversions for leads and accept the customer data terms."
 OURS = "This is a mistake of convsync or a change at Google: look for a newer version, or report it."
-_VARIABLE = "In Google Ads, Goals, Custom variables, make it or switch it on, or correct custom_variables in the source."
+_VARIABLE = (
+    "In Google Ads, Goals, Custom variables, make it or switch it on, or correct custom_variables in the source."
+)
 _PARTNER = "Check customer_id and login_customer_id: convsync works for advertisers, not for data partners."
 
 REASONS: Mapping[str, Meaning] = {

@@ -152,9 +152,12 @@ class AdsReader(NamedTuple):
         message = f"{told.removesuffix('.')} ({fault.code}{_trace(request_id)})."
         return self.finding("error", _finding_code(fault), message, meaning.advice)
 
-    def refused(self, refused: AdsRefused) -> Answer:
-        """An upload that failed as a whole: a quota, or what nobody knows."""
+    def refused(self, refused: AdsRefused, rows: int = 1) -> Answer:
+        """An upload that failed as a whole: too large, a quota, or what nobody knows."""
         fault, meaning = weighed(refused.errors)
+        if meaning is not None and meaning.means is Means.SPLIT:
+            halt = None if rows > 1 else self.halted(fault, meaning, refused.request_id)
+            return Answer(Outcome(Verdict.RETURNED, fault.said()), halt=halt, split=rows > 1)
         if meaning is not None and meaning.means in (Means.MINUTE_QUOTA, Means.DAY_QUOTA):
             return self._quota(fault, meaning, refused.wait)
         message = f"Google did not take a request, for a reason that convsync does not know: {fault.said()}"
@@ -162,13 +165,13 @@ class AdsReader(NamedTuple):
         return Answer(Outcome(Verdict.UNKNOWN, fault.said()), findings=(note,))
 
     def _quota(self, fault: Fault, meaning: Meaning, asked: float | None) -> Answer:
+        """Not the rows' fault: however long it lasts, no attempt of theirs counts."""
         if meaning.means is Means.MINUTE_QUOTA:
             wait = asked or FIVE_SECONDS
-            # Without a wait of the row's own each further attempt waits longer; the channel as a whole rests briefly.
-            return Answer(Outcome(Verdict.LATER, fault.said(), asked), rest=wait)
+            return Answer(Outcome(Verdict.RETURNED, fault.said(), wait), rest=wait)
         wait = max(asked or 0.0, SIX_HOURS / 6)
         note = self.finding("warning", "daily_quota", f"{meaning.sentence} ({fault.code}).", meaning.advice)
-        return Answer(Outcome(Verdict.LATER, fault.said(), wait), rest=wait, findings=(note,))
+        return Answer(Outcome(Verdict.RETURNED, fault.said(), wait), rest=wait, findings=(note,))
 
     def results(
         self,

@@ -85,7 +85,6 @@ class AdsClient:
         self._ca_bundle = ca_bundle
         self._lock = threading.Lock()
         self._google: Any = None
-        self._bearer: Any = None
         self._services: dict[str, Any] = {}
         self._local = threading.local()
 
@@ -141,18 +140,17 @@ class AdsClient:
         """A token that Google does not take is renewed once. Signing in waits outside, as it has retries of its own."""
         token = self._sign_in.token()
         try:
-            return self._attempts(service, method, request, timeout, token)
+            return self._attempts(service, method, request, timeout)
         except _Stale:
-            renewed = self._sign_in.renew(token)
+            self._sign_in.renew(token)
         try:
-            return self._attempts(service, method, request, timeout, renewed)
+            return self._attempts(service, method, request, timeout)
         except _Stale as refused:
             raise Halted(refused.finding) from None
 
-    def _attempts(self, service: str, method: str, request: Any, timeout: float, token: str) -> Any:
+    def _attempts(self, service: str, method: str, request: Any, timeout: float) -> Any:
         def attempt(gate: Callable[[], None]) -> Any:
             stub = self._service(service)
-            self._bearer.token = token
             hush(self.version)
             gate()  # the time-out counts the connecting, too: nothing leaves later than the gate allows for
             self._local.request_id = ""
@@ -180,8 +178,11 @@ class AdsClient:
         if not found:
             if name == "UNAVAILABLE" and (word := never_left(details)):
                 return NotSent(word)
-            if "message larger than max" in details:  # said on our side, of an answer that did come
-                return Unclear("too_large")
+            if "message larger than max" in details:
+                if "CLIENT:" in details:  # said on our side, of an answer that did come
+                    return Unclear("too_large")
+                found = [Fault("DatabaseError.REQUEST_TOO_LARGE", "")]
+                return self._judged(name, found, "")
             words = [word for word in (_reason_in(metadata), name) if word]
             found = [Fault(word, scrub(details)) for word in words]
         return self._judged(name, found, failure.request_id if failure is not None else "")
@@ -217,9 +218,8 @@ class AdsClient:
         from google.ads.googleads.client import GoogleAdsClient
 
         if self._google is None:
-            self._bearer = _bearer_class()()
             self._google = GoogleAdsClient(
-                credentials=self._bearer,
+                credentials=_bearer_class()(self._sign_in),
                 use_proto_plus=False,
                 version=self.version,
                 endpoint=self.endpoint,
@@ -280,13 +280,17 @@ def _bearer_class() -> type:
     from google.auth.credentials import Credentials
 
     class Bearer(Credentials):
-        """Carries the token that our own sign-in got; it never asks anybody itself."""
+        """Carries the token that our own sign-in got last, whichever thread asked for it; it never asks anybody itself."""
+
+        def __init__(self, sign_in: SignIn) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            self._sign_in = sign_in
 
         def refresh(self, request: Any) -> None:
             raise NotImplementedError("the token is renewed by our own sign-in")
 
         def before_request(self, request: Any, method: str, url: str, headers: dict[str, str]) -> None:
-            headers["authorization"] = f"Bearer {self.token}"
+            headers["authorization"] = f"Bearer {self._sign_in.newest}"
 
     return Bearer
 

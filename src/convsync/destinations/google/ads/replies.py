@@ -343,7 +343,9 @@ CALLS: Mapping[str, Meaning] = {
     "RequestError.*": _MISTAKE,
     "PartialFailureError.*": _MISTAKE,
     "DatabaseError.CONCURRENT_MODIFICATION": _FAILED,
-    "DatabaseError.REQUEST_TOO_LARGE": _halt("the request is too large.", "Lower batch_rows in the configuration."),
+    "DatabaseError.REQUEST_TOO_LARGE": Meaning(
+        Means.SPLIT, "the request is too large.", ENUM, "Lower batch_rows in the configuration."
+    ),
     "InternalError.DEADLINE_EXCEEDED": _SLOW,
     "InternalError.*": _FAILED,
     "ConversionUploadError.TOO_MANY_CONVERSIONS_IN_REQUEST": _halt(
@@ -376,7 +378,7 @@ CALLS: Mapping[str, Meaning] = {
 }
 """What a failed call means: by the error in its trailing metadata, else by the reason of its ErrorInfo, else by its status."""
 
-FIRST = (Means.HALT, Means.UNKNOWN, Means.DAY_QUOTA, Means.MINUTE_QUOTA)
+FIRST = (Means.HALT, Means.SPLIT, Means.UNKNOWN, Means.DAY_QUOTA, Means.MINUTE_QUOTA)
 """Which error stands for a call that names several."""
 
 

@@ -96,12 +96,10 @@ class Sheet(NamedTuple):
     def _rows(self, payloads: Sequence[bytes], group: Group) -> tuple[Method, Callable[[Any], None]]:
         prefix = f"customers/{self.customer}/conversionActions/"
         told = [orjson.loads(payload) for payload in payloads]
-        if group.adjusts and group.part != CALL:
-            return ADJUST, lambda rows: _adjustments(rows, told, prefix, group)
-        if group.adjusts or group.part == RETRACT:
-            raise ValueError("there is nothing at Google that such rows could change")
         if group.part == CALL:
             return CALLS, lambda rows: _calls(rows, told, prefix, self.variables)
+        if group.adjusts or group.part == RETRACT:
+            return ADJUST, lambda rows: _adjustments(rows, told, prefix, group)
         return CLICKS, lambda rows: _clicks(rows, told, prefix, self.variables)
 
 

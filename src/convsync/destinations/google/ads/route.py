@@ -15,13 +15,14 @@ import orjson
 
 from convsync.destinations import Route
 from convsync.destinations.google import events, extras, readiness
+from convsync.destinations.google.ads.answers import AdsRefused
 from convsync.destinations.google.ads.client import AdsClient
 from convsync.destinations.google.ads.replies import CALLS, CLOSED
 from convsync.destinations.google.ads.requests import Sheet
 from convsync.destinations.google.ads.upload import upload
 from convsync.destinations.google.auth import ADWORDS, SignIn
 from convsync.errors import Halted, NotSent, Unclear
-from convsync.model import WHOLE, Action, Answer, Conversion, Finding, Group, OnUnknown, Person, Skip, Verdict
+from convsync.model import WHOLE, Action, Answer, Conversion, Finding, Group, OnUnknown, Outcome, Person, Skip, Verdict
 from convsync.net import Wire
 
 VARIABLES = "SELECT conversion_custom_variable.id, conversion_custom_variable.name FROM conversion_custom_variable"
@@ -133,8 +134,10 @@ class Ads(Route):
         """The numbers of the custom variables, which an event knows by name. Raises Halted for a name that is not one."""
         self.client.require_version()
         if not all(_VARIABLE + name in known for name in self._names):
-            rows = self.client.search(self.account, VARIABLES)
-            there = [row.conversion_custom_variable for row in rows]
+            try:
+                there = [row.conversion_custom_variable for row in self.client.search(self.account, VARIABLES)]
+            except AdsRefused as refused:
+                raise NotSent(refused.code.rpartition(".")[2].lower(), refused.wait) from None
             known = {**known, **{_VARIABLE + one.name: str(one.id) for one in there}}
         lacking = [name for name in self._names if _VARIABLE + name not in known]
         if lacking:
@@ -154,7 +157,8 @@ class Ads(Route):
         return self._sheet.preview(payloads, group)
 
     def redact(self, payload: bytes) -> bytes:
-        return events.without_caller(payload)
+        """The caller's number stays as a hash: a corrected one is told from the one that was refused."""
+        return events.hashed_caller(payload)
 
     # -- the wire ------------------------------------------------------------------------------------
 
@@ -163,6 +167,12 @@ class Ads(Route):
 
     def validate(self, body: bytes, rows: int, group: Group = WHOLE) -> Answer:
         return upload(self.client, self._sheet, body, rows, group, dry=True)
+
+    def poll(self, ref: str, rows: int, age: timedelta) -> Answer:
+        """Only Data Manager is ever asked what became of a request, and it is the way in no more."""
+        message = "what Data Manager made of the last uploads through it is not known, and no longer asked."
+        advice = "Their rows stay accepted, not confirmed. Look into Google Ads, Goals, Summary, for their count."
+        return Answer(Outcome(Verdict.ACCEPTED), findings=(self._finding("warning", "no_verdict", message, advice),))
 
     def close(self) -> None:
         self.client.close()

@@ -27,7 +27,7 @@ def upload(
     try:
         response = client.call(method.service, method.name, request)
     except AdsRefused as refused:
-        return client.reader.refused(refused)
+        return client.reader.refused(refused, rows)
     job = getattr(response, "job_id", 0)
     known = [f"job {job}"] if job else []
     known += [f"request {client.request_id}"] if client.request_id else []
@@ -38,10 +38,13 @@ class Retractions:
     """Taking conversions back that came through the Data Manager API, which cannot: as long as Google allows it.
 
     The first refusal that is about the account or the credentials ends it for the run; the rows it met wait, to be
-    restated to 0 instead. Whether Google always finds what came through Data Manager by its id is not documented.
+    restated to 0 instead. A quota that is used up lets only them wait. Whether Google always finds what came through Data
+    Manager by its id is not documented.
     """
 
     open = True
+    _waiting: tuple[float, Outcome] | None = None
+    """Until when (epoch seconds) nothing is asked, and what its rows are told instead."""
 
     def __init__(self, client: AdsClient, sign_in: SignIn, sheet: Sheet) -> None:
         self.client = client
@@ -61,12 +64,18 @@ class Retractions:
 
     def send(self, body: bytes, rows: int, group: Group, *, dry: bool = False) -> Answer:
         self._sign_in.token()  # credentials that open nothing at all stop the destination, not only this
+        until, outcome = self._waiting or (0.0, Outcome(Verdict.RETURNED))
+        if self._reader.clock().timestamp() < until:
+            return _each(outcome, rows)
         try:
             answer = upload(self.client, self._sheet, body, rows, group, dry=dry)
         except Halted as stop:
-            return self._closed(stop.finding, Answer(Outcome(Verdict.RETURNED, stop.finding.code)))
+            return self._closed(stop.finding, _each(Outcome(Verdict.RETURNED, stop.finding.code), rows))
         if answer.halt is not None:
             return self._closed(answer.halt, replace(answer, halt=None))
+        if answer.rest is not None:
+            self._waiting = self._reader.clock().timestamp() + answer.rest, answer.default
+            return replace(_each(answer.default, rows), findings=answer.findings)
         return self._hold(answer)
 
     def _closed(self, why: Finding, answer: Answer) -> Answer:
@@ -99,3 +108,8 @@ class Retractions:
         advice = 'Set on_refund = "zero", then run `convsync ledger retry`: their value goes to 0, their count stays.'
         note = self._reader.finding("error", "retraction_not_found", message, advice)
         return replace(answer, rows={**answer.rows, **lost}, findings=(*answer.findings, note))
+
+
+def _each(outcome: Outcome, rows: int) -> Answer:
+    """The same for every row, each by its name: that a request brought nothing is then no word against Data Manager."""
+    return Answer(outcome, dict.fromkeys(range(rows), outcome))
