@@ -452,3 +452,13 @@ def test_a_conversion_that_is_too_large_alone_stops_with_advice(google: World) -
     google.given(google.action("1"))
     summary = google.sync()
     assert (summary.exit_code, google.states("google")) == (Exit.USAGE, {"1": "pending"})
+
+
+def test_requests_that_were_out_together_stop_the_destination_with_one_finding(google: World) -> None:
+    google.batch_rows = {"google": 1}
+    denied: dict[str, Any] = {"status": 403} if google.api == "data_manager" else {"code": "PERMISSION_DENIED"}
+    google.box.faults.add(on=INGEST[google.api], kind="status", times=None, **denied)
+    google.given(*[google.action(str(number)) for number in range(8)])
+    summary = google.sync()
+    assert len([one for one in summary.findings if one.level == "error"]) == 1
+    assert {(row["state"], row["attempts"]) for row in google.rows("google")} == {("pending", 0)}

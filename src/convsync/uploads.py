@@ -51,6 +51,8 @@ class Channel:
     lease: Lease
     counts: Counter[str]
     open: bool = True
+    closed: bool = False
+    """Stopped by configuration or credentials, and a person was told."""
     ready: bool = False
     active: int = 0
     failures: int = 0
@@ -307,10 +309,11 @@ class Uploads:
             self._give_up(channel, f"{channel.failures} requests in a row came to nothing")
 
     def _close(self, channel: Channel, finding: Finding) -> None:
-        """Credentials or configuration: this destination stops, the others go on."""
-        channel.open = False
+        """Credentials or configuration: this destination stops, the others go on. Requests that were out say the same again."""
+        if not channel.closed:
+            self.run.summary.find(finding)
+        channel.open, channel.closed = False, True
         self.run.misconfigured = True
-        self.run.summary.find(finding)
 
     def _give_up(self, channel: Channel, why: str) -> None:
         """This destination is not to be had now. Nothing is lost: its rows are due again in the next run."""
