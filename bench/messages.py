@@ -123,7 +123,7 @@ def main(rows: int) -> None:
 
 def race(rows: int, url: str, endpoint: str) -> None:
     from convsync.config.action import GoogleTarget
-    from convsync.destinations.google.ads import Ads
+    from convsync.destinations.google import Ads
     from convsync.destinations.google.data_manager import DataManager
     from convsync.net import Wire
 

@@ -15,7 +15,7 @@ import pytest
 
 import worlds
 from convsync.config.action import GoogleTarget
-from convsync.destinations.google.ads import Ads
+from convsync.destinations.google import Ads
 from convsync.errors import Exit
 from convsync.ledger import Patience
 from convsync.ledger.verify import verify

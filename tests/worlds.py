@@ -191,7 +191,7 @@ class World:
         if self.ads:
             options |= {"ads_endpoint": self.box.ads_endpoint, "ca_bundle": self.box.ads_certificate}
         if self.api == "ads":
-            from convsync.destinations.google.ads import Ads
+            from convsync.destinations.google import Ads
 
             return Ads("google", on_refund=self.on_refund or "retract", **options)
         return DataManager(

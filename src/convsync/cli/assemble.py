@@ -115,7 +115,7 @@ def _google(config: Config, name: str, settings: GoogleSettings) -> Route:
         "wire": _wire(settings),
     }
     if settings.api == "ads":
-        from convsync.destinations.google.ads import Ads
+        from convsync.destinations.google import Ads
 
         return Ads(name, custom_variables=config.variables_of(name), **common)
     from convsync.destinations.google.data_manager import DataManager

@@ -9,24 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
 import orjson
 
-from convsync.destinations import Route
-from convsync.destinations.google import events, extras, readiness
-from convsync.destinations.google.ads.client import AdsClient, is_this_machine
+from convsync.destinations.google import events, readiness
+from convsync.destinations.google.ads.client import is_this_machine
 from convsync.destinations.google.ads.requests import ADJUST, Sheet
 from convsync.destinations.google.ads.upload import Retractions
 from convsync.destinations.google.answers import Reader, call_of, refusal
-from convsync.destinations.google.auth import ADWORDS, DATA_MANAGER, SignIn
+from convsync.destinations.google.auth import ADWORDS, DATA_MANAGER
+from convsync.destinations.google.door import Door
 from convsync.destinations.google.replies import CALLS, STATUS_GONE, Means
 from convsync.errors import Halted, NotSent, Unclear
-from convsync.model import WHOLE, Action, Answer, Conversion, Finding, Group, OnUnknown, Outcome, Person, Skip, Verdict
-from convsync.net import STOPPED, Reply, Wire
+from convsync.model import WHOLE, Action, Answer, Conversion, Finding, Group, Outcome, Person, Skip, Verdict
+from convsync.net import STOPPED, Reply
 
 LONGEST_PAUSE = 6 * 3600.0
 """Between two looks at a request that Google is still processing."""
@@ -40,7 +39,7 @@ _UNTOLD = b"without_money\n"
 _WORTHLESS = b'"conversionValue":0,'
 
 
-class DataManager(Route):
+class DataManager(Door):
     """`POST /v1/events:ingest` and `GET /v1/requestStatus:retrieve`, JSON over HTTP.
 
     Not Google's own client: its newest version has no field for the positions of failed rows and drops them unread.
@@ -50,95 +49,36 @@ class DataManager(Route):
     """
 
     route = "google.data_manager"
-    platform = "google"
-    on_unknown = OnUnknown.RESEND
-    adjusts = True
-    reason_per_row = True
-    apart = True
     goals_together = MOST_DESTINATIONS
 
     def __init__(
         self,
         name: str,
         *,
-        customer_id: str,
-        login_customer_id: str | None = None,
-        client_id: str | None = None,
-        client_secret: str | None = None,
-        refresh_token: str | None = None,
-        credentials_file: Path | None = None,
-        data_manager_url: str = "https://datamanager.googleapis.com",
-        token_url: str = "https://oauth2.googleapis.com/token",  # noqa: S107 — an address
-        event_source: str = "WEB",
-        consent_ad_user_data: bool | None = None,
-        consent_ad_personalization: bool | None = None,
-        combine_identifiers: bool = False,
         on_refund: str = "zero",
-        merchant_id: str | None = None,
-        merchant_feed_label: str | None = None,
-        merchant_feed_language: str | None = None,
-        developer_token: str | None = None,
-        ads_endpoint: str = "googleads.googleapis.com",
-        ads_api_version: str = "v26",
-        ca_bundle: Path | None = None,
+        login_customer_id: str | None = None,
+        data_manager_url: str = "https://datamanager.googleapis.com",
         poll_after: timedelta = timedelta(minutes=30),
         poll_every: timedelta = timedelta(minutes=30),
         poll_until: timedelta = timedelta(days=7),
-        max_age: timedelta = timedelta(days=90),
-        adjust_max_age: timedelta = timedelta(days=54),
-        batch_rows: int = 2000,
-        in_flight: int = 4,
-        requests_per_second: float = 4.5,
         quota_zone: str = "America/Los_Angeles",
-        targets: Sequence[Any] = (),
-        wire: Wire | None = None,
+        **common: Any,
     ) -> None:
-        self.name = name
-        self._account = events.Account(_digits(customer_id), _digits(login_customer_id or "") or None)
-        self.account = self._account.customer
-        self.batch_rows = batch_rows
-        self.in_flight = in_flight
-        self.max_age = max_age
-        self.adjust_max_age = adjust_max_age
-        self.wire = wire or Wire(requests_per_second=requests_per_second)
-        self.request_seconds = 2 * self.wire.longest + in_flight
+        super().__init__(
+            name,
+            scopes=(DATA_MANAGER, ADWORDS),
+            plain_caller=False,
+            on_refund=on_refund,
+            login_customer_id=login_customer_id,
+            **common,
+        )
+        self._account = events.Account(self.account, _digits(login_customer_id or "") or None)
         self._url = data_manager_url.rstrip("/")
         self._after, self._every, self._until = poll_after, poll_every, poll_until
-        self._targets = targets
-        self._defaults = events.Defaults(
-            name,
-            event_source,
-            consent_ad_user_data,
-            consent_ad_personalization,
-            combine_identifiers,
-            on_refund,
-            extras.Merchant(merchant_id, merchant_feed_label, merchant_feed_language),
-        )
         self._zero_is_told = on_refund != "zero"
         self._takes_back = on_refund == events.RETRACT
-        where = f"destinations.{name}"
-        self._read = Reader(where, ZoneInfo(quota_zone), self.wire.clock)
-        self._sign_in = SignIn(
-            where,
-            wire=self.wire,
-            token_url=token_url,
-            client_id=client_id,
-            client_secret=client_secret,
-            refresh_token=refresh_token,
-            credentials_file=credentials_file,
-            scopes=(DATA_MANAGER, ADWORDS),
-        )
-        client = AdsClient(
-            where,
-            sign_in=self._sign_in,
-            wire=self.wire,
-            endpoint=ads_endpoint,
-            version=ads_api_version,
-            login_customer_id=login_customer_id,
-            developer_token=developer_token,
-            ca_bundle=ca_bundle,
-        )
-        self._retractions = Retractions(client, self._sign_in, Sheet(ads_api_version, self.account))
+        self._read = Reader(self._where, ZoneInfo(quota_zone), self.wire.clock)
+        self._retractions = Retractions(self.client, self._sign_in, Sheet(self.client.version, self.account))
 
     # -- from an action to a request -----------------------------------------------------------------
 
@@ -147,7 +87,7 @@ class DataManager(Route):
 
     def learn(self, known: Mapping[str, str]) -> Mapping[str, str]:
         if self._takes_back:
-            self._retractions.client.require_version()
+            self.client.require_version()
         return known
 
     def encode(self, payloads: Sequence[bytes], token: str, group: Group = WHOLE) -> bytes:
@@ -163,10 +103,6 @@ class DataManager(Route):
         if group.part == events.RETRACT and self._takes_back:
             return self._retractions.preview(payloads, group)
         return events.preview(payloads, self._account)
-
-    def redact(self, payload: bytes) -> bytes:
-        """Of a call that was planned for the Ads API."""
-        return events.hashed_caller(payload)
 
     # -- the wire ------------------------------------------------------------------------------------
 
@@ -211,10 +147,6 @@ class DataManager(Route):
             findings=(self._read.finding("error", "refund_untold", message, advice),),
         )
 
-    def close(self) -> None:
-        self._retractions.client.close()
-        self.wire.close()
-
     def poll(self, ref: str, rows: int, age: timedelta) -> Answer:
         """Nothing here can make a row worse: whatever hinders the look, the rows stay accepted."""
         request_id, _, routed = ref.partition(" ")
@@ -230,19 +162,6 @@ class DataManager(Route):
             told = self._read.status(reply, rows, [int(count) for count in routed.split("+") if count])
             return told or self._again(age)
         return self._no_status(reply, request_id, age)
-
-    def probe(self) -> list[Finding]:
-        try:
-            self._sign_in.token()
-            signed_in = self._probe_scopes()
-            if signed_in.level != "info":
-                return [signed_in]
-            return [signed_in, *self._probe_account(), *self._probe_targets()]
-        except Halted as stop:
-            return [stop.finding]
-        except (NotSent, Unclear) as fault:
-            message = f"Google did not answer ({fault.reason})."
-            return [self._read.finding("error", "no_answer", message, "Check the network, then try again.")]
 
     def _exchange(self, method: str, path: str, body: bytes | None = None) -> Reply:
         """One request with a token; a token that Google does not take is renewed once."""
@@ -311,17 +230,17 @@ class DataManager(Route):
 
     def _probe_account(self) -> list[Finding]:
         """What the Ads API tells of the account, if it may be asked. A rehearsal on this machine asks nobody else."""
-        client, granted = self._retractions.client, self._sign_in.granted
-        if is_this_machine(urlsplit(self._url).netloc) and not is_this_machine(client.endpoint):
+        granted = self._sign_in.granted
+        if is_this_machine(urlsplit(self._url).netloc) and not is_this_machine(self.client.endpoint):
             return []
         if granted is not None and ADWORDS not in granted:
-            return [readiness.not_granted(client.reader.where)]
+            return [readiness.not_granted(self.client.reader.where)]
         return readiness.probe(
-            client.search,
+            self.client.search,
             self.account,
             self._targets,
-            where=client.reader.where,
-            version=client.version,
+            where=self.client.reader.where,
+            version=self.client.version,
             max_age=self.max_age,
             optional=True,
         )

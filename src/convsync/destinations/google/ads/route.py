@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, timedelta
-from pathlib import Path
 from typing import Any
 
 import orjson
 
-from convsync.destinations import Route
-from convsync.destinations.google import events, extras, readiness
+from convsync.destinations.google import events, readiness
 from convsync.destinations.google.ads.answers import AdsRefused
-from convsync.destinations.google.ads.client import AdsClient
 from convsync.destinations.google.ads.replies import CALLS, CLOSED
 from convsync.destinations.google.ads.requests import Sheet
 from convsync.destinations.google.ads.upload import upload
-from convsync.destinations.google.auth import ADWORDS, SignIn
-from convsync.errors import Halted, NotSent, Unclear
-from convsync.model import WHOLE, Action, Answer, Conversion, Finding, Group, OnUnknown, Outcome, Person, Skip, Verdict
-from convsync.net import Wire
+from convsync.destinations.google.auth import ADWORDS
+from convsync.destinations.google.door import Door
+from convsync.errors import Halted, NotSent
+from convsync.model import WHOLE, Action, Answer, Conversion, Finding, Group, Outcome, Person, Skip, Verdict
 
 VARIABLES = "SELECT conversion_custom_variable.id, conversion_custom_variable.name FROM conversion_custom_variable"
 _VARIABLE = "custom_variable "
@@ -32,7 +29,7 @@ _NOBODY = "+18005550100"
 """A number of Google's own examples. DOC dm/devguides/concepts/formatting"""
 
 
-class Ads(Route):
+class Ads(Door):
     """`UploadClickConversions`, `UploadCallConversions` and `UploadConversionAdjustments`.
 
     The first telling of a conversion, a call and a change are three methods, so that what shares a request has to be of
@@ -41,86 +38,13 @@ class Ads(Route):
     """
 
     route = "google.ads"
-    platform = "google"
-    on_unknown = OnUnknown.RESEND
-    adjusts = True
-    reason_per_row = True
-    apart = True
 
     def __init__(
-        self,
-        name: str,
-        *,
-        customer_id: str,
-        login_customer_id: str | None = None,
-        client_id: str | None = None,
-        client_secret: str | None = None,
-        refresh_token: str | None = None,
-        credentials_file: Path | None = None,
-        developer_token: str | None = None,
-        ads_endpoint: str = "googleads.googleapis.com",
-        ads_api_version: str = "v26",
-        token_url: str = "https://oauth2.googleapis.com/token",  # noqa: S107 — an address
-        ca_bundle: Path | None = None,
-        event_source: str = "WEB",
-        consent_ad_user_data: bool | None = None,
-        consent_ad_personalization: bool | None = None,
-        combine_identifiers: bool = False,
-        on_refund: str = "retract",
-        merchant_id: str | None = None,
-        merchant_feed_label: str | None = None,
-        merchant_feed_language: str | None = None,
-        custom_variables: Sequence[str] = (),
-        max_age: timedelta = timedelta(days=90),
-        adjust_max_age: timedelta = timedelta(days=54),
-        batch_rows: int = 2000,
-        in_flight: int = 4,
-        requests_per_second: float = 4.5,
-        targets: Sequence[Any] = (),
-        wire: Wire | None = None,
+        self, name: str, *, on_refund: str = "retract", custom_variables: Sequence[str] = (), **common: Any
     ) -> None:
-        self.name = name
-        self.account = customer_id.replace("-", "").strip()
-        self.batch_rows = batch_rows
-        self.in_flight = in_flight
-        self.max_age = max_age
-        self.adjust_max_age = adjust_max_age
-        self.wire = wire or Wire(requests_per_second=requests_per_second)
-        self.request_seconds = 2 * self.wire.longest + in_flight
-        self._targets = targets
+        super().__init__(name, scopes=(ADWORDS,), plain_caller=True, on_refund=on_refund, **common)
         self._names = tuple(dict.fromkeys(custom_variables))
-        self._defaults = events.Defaults(
-            name,
-            event_source,
-            consent_ad_user_data,
-            consent_ad_personalization,
-            combine_identifiers,
-            on_refund,
-            extras.Merchant(merchant_id, merchant_feed_label, merchant_feed_language),
-            plain_caller=True,
-        )
-        self._sheet = Sheet(ads_api_version, self.account)
-        where = f"destinations.{name}"
-        self._sign_in = SignIn(
-            where,
-            wire=self.wire,
-            token_url=token_url,
-            client_id=client_id,
-            client_secret=client_secret,
-            refresh_token=refresh_token,
-            credentials_file=credentials_file,
-            scopes=(ADWORDS,),
-        )
-        self.client = AdsClient(
-            where,
-            sign_in=self._sign_in,
-            wire=self.wire,
-            endpoint=ads_endpoint,
-            version=ads_api_version,
-            login_customer_id=login_customer_id,
-            developer_token=developer_token,
-            ca_bundle=ca_bundle,
-        )
+        self._sheet = Sheet(self.client.version, self.account)
 
     # -- from an action to a request -----------------------------------------------------------------
 
@@ -156,10 +80,6 @@ class Ads(Route):
     def preview(self, payloads: Sequence[bytes], group: Group = WHOLE) -> Iterator[Mapping[str, Any]]:
         return self._sheet.preview(payloads, group)
 
-    def redact(self, payload: bytes) -> bytes:
-        """The caller's number stays as a hash: a corrected one is told from the one that was refused."""
-        return events.hashed_caller(payload)
-
     # -- the wire ------------------------------------------------------------------------------------
 
     def send(self, body: bytes, rows: int, group: Group = WHOLE) -> Answer:
@@ -174,24 +94,7 @@ class Ads(Route):
         advice = "Their rows stay accepted, not confirmed. Look into Google Ads, Goals, Summary, for their count."
         return Answer(Outcome(Verdict.ACCEPTED), findings=(self._finding("warning", "no_verdict", message, advice),))
 
-    def close(self) -> None:
-        self.client.close()
-        self.wire.close()
-
     # -- check --online ------------------------------------------------------------------------------
-
-    def probe(self) -> list[Finding]:
-        try:
-            self._sign_in.token()
-            signed_in = self._probe_scopes()
-            if signed_in.level != "info":
-                return [signed_in]
-            return [signed_in, *self._probe_account(), *self._probe_targets()]
-        except Halted as stop:
-            return [stop.finding]
-        except (NotSent, Unclear) as fault:
-            message = f"Google did not answer ({fault.reason})."
-            return [self._finding("error", "no_answer", message, "Check the network, then try again.")]
 
     def _probe_scopes(self) -> Finding:
         granted = self._sign_in.granted
