@@ -42,31 +42,40 @@ STEP = st.tuples(
 )
 
 
+Step = tuple[int, str, int, dict[str, object] | None]
+
+
+def lived(world: World, steps: list[Step]) -> tuple[dict[str, Action], dict[str, list[str]]]:
+    """Each step in a run of its own, then quiet ones: the actions as they are at last, and the values each was told with."""
+    actions: dict[str, Action] = {}
+    told: dict[str, list[str]] = {}
+    for which, status, value, fault in steps:
+        world.clock.advance(60)
+        now, name = world.clock.now(), str(which)
+        known = actions.get(name) or world.action(name, occurred_at=now - timedelta(hours=2))
+        actions[name] = known._replace(status=status, value=Decimal(value), updated_at=now)
+        told.setdefault(name, []).append(str(value if status == "active" else 0))
+        world.given(*actions.values())
+        if fault:
+            world.box.faults.add(fault)
+        world.sync()
+    world.box.faults.clear()
+    for _ in range(3):
+        world.clock.advance(3 * 3600)
+        world.sync()
+    world.is_sound()
+    return actions, told
+
+
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(STEP, min_size=1, max_size=8))
 def test_the_platforms_end_with_the_last_word_and_never_see_an_older_one_after_a_newer(
-    steps: list[tuple[int, str, int, dict[str, object] | None]],
+    steps: list[Step],
 ) -> None:
     clock = StandingClock()
     with tempfile.TemporaryDirectory() as folder, Sandbox(SandboxConfig(), clock=clock, port=0) as box:
         world = World(Path(folder), box, clock)
-        actions: dict[str, Action] = {}
-        told: dict[str, list[str]] = {}
-        for which, status, value, fault in steps:
-            clock.advance(60)
-            name = str(which)
-            known = actions.get(name) or world.action(name, occurred_at=clock.now() - timedelta(hours=2))
-            actions[name] = known._replace(status=status, value=Decimal(value), updated_at=clock.now())
-            told.setdefault(name, []).append(str(value if status == "active" else 0))
-            world.given(*actions.values())
-            if fault:
-                box.faults.add(fault)
-            world.sync()
-        box.faults.clear()
-        for _ in range(3):
-            clock.advance(3 * 3600)
-            world.sync()
-        world.is_sound()
+        actions, told = lived(world, steps)
         for name, action in actions.items():
             _google_is_right(world, name, action, told[name])
             _yandex_is_right(world, name, action)
@@ -93,7 +102,7 @@ ADS_FAULTS = st.sampled_from(
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(STEP.flatmap(lambda step: st.tuples(*map(st.just, step[:3]), FAULTS | ADS_FAULTS)), max_size=7))
 def test_google_ends_with_the_last_word_through_every_door(
-    ads_certificate: Path, api: str, on_refund: str, steps: list[tuple[int, str, int, dict[str, object] | None]]
+    ads_certificate: Path, api: str, on_refund: str, steps: list[Step]
 ) -> None:
     clock = StandingClock()
     with (
@@ -102,23 +111,7 @@ def test_google_ends_with_the_last_word_through_every_door(
     ):
         world = World(Path(folder), box, clock)
         world.platforms, world.api, world.ads, world.on_refund = ("google",), api, True, on_refund
-        actions: dict[str, Action] = {}
-        told: dict[str, list[str]] = {}
-        for which, status, value, fault in steps:
-            clock.advance(60)
-            name = str(which)
-            known = actions.get(name) or world.action(name, occurred_at=clock.now() - timedelta(hours=2))
-            actions[name] = known._replace(status=status, value=Decimal(value), updated_at=clock.now())
-            told.setdefault(name, []).append(str(value if status == "active" else 0))
-            world.given(*actions.values())
-            if fault:
-                box.faults.add(fault)
-            world.sync()
-        box.faults.clear()
-        for _ in range(3):
-            clock.advance(3 * 3600)
-            world.sync()
-        world.is_sound()
+        actions, told = lived(world, steps)
         for name, action in actions.items():
             counted = world.conversions().get(f"Cj0KCQ-{name}")
             if on_refund == "retract" and counted is not None and counted["retracted"]:

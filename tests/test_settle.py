@@ -192,7 +192,7 @@ def test_a_dead_run_leaves_doubt_not_certainty(world: World) -> None:
     engine = world.engine()
     engine._begin("sync")
     engine._read()
-    engine.uploads._claim(engine.uploads.channels[0])
+    engine.uploads.claim(engine.uploads.channels[0])
     world.restart()
     summary = world.sync()
     assert world.states("vk") == {"1": "unknown"}

@@ -11,9 +11,10 @@ from convsync.errors import ConvsyncError, SourceError
 from convsync.ledger import Ledger
 from convsync.ledger.claim import monotonic
 from convsync.mapping import Mapper
+from convsync.rehearsal import Rehearsal, Show
 from convsync.run import Clock, Progress, Run, Silence, Summary, SystemClock
 from convsync.sources import Source, Window
-from convsync.uploads import Destination, Show, Uploads
+from convsync.uploads import Destination, Uploads
 
 __all__ = ["Destination", "Engine", "Summary"]
 
@@ -85,8 +86,9 @@ class Engine:
         with self.ledger.store.rehearsal():
             self._begin("backfill" if window else "sync", dry_run=True)
             self._read(window, actions)
+            rehearsal = Rehearsal(self.run, self.uploads, show, validate=validate)
             for channel in self.uploads.channels:
-                self.uploads.rehearse(channel, show, validate=validate)
+                rehearsal.of(channel)
             summary = self._end()
         summary.head = ""  # the history it would name was never written
         return summary

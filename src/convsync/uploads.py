@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -31,8 +31,6 @@ SPLITS = 200
 
 OURS = ("interrupted", "deadline", "lease_too_short", "lease_lost")
 """Reasons of NotSent that say nothing about the platform."""
-
-Show = Callable[[str, Iterable[Mapping[str, Any]]], None]
 
 
 class Destination(NamedTuple):
@@ -150,7 +148,7 @@ class Uploads:
             if not channel.ready:
                 self._learn(channel)
                 return
-            batch = self._claim(channel)
+            batch = self.claim(channel)
             if batch is None:
                 if channel.pieces:
                     continue  # nothing is due any more in this one
@@ -164,7 +162,7 @@ class Uploads:
             return False  # after a failure one request at a time, until one succeeds
         return bool(channel.pieces) or self.ledger.claim.due(channel.id, self.run.now())
 
-    def _claim(self, channel: Channel) -> Batch | None:
+    def claim(self, channel: Channel) -> Batch | None:
         route, pieces = channel.route, channel.pieces
 
         def encode(payloads: Sequence[bytes], token: str, group: Group) -> bytes:
@@ -185,7 +183,7 @@ class Uploads:
                 goals=route.goals_together,
             )
         except _CannotEncode as error:  # nothing was claimed: the transaction is undone
-            self._give_up(channel, f"a request could not be built ({error}), please report this")
+            self.give_up(channel, f"a request could not be built ({error}), please report this")
             return None
         if batch is not None:
             channel.counts["claimed"] += len(batch.items)
@@ -219,12 +217,12 @@ class Uploads:
         try:
             facts = future.result()
         except Halted as halt:
-            self._close(channel, halt.finding)
+            self.stop(channel, halt.finding)
         except (NotSent, Unclear, PlatformUnavailable) as error:
-            self._give_up(channel, f"it could not be asked what an upload needs ({error})")
+            self.give_up(channel, f"it could not be asked what an upload needs ({error})")
         except Exception as error:  # noqa: BLE001 - a fault of ours in a worker thread stops one destination, not the run
             self._bug(channel, error)
-            self._give_up(channel, "what an upload needs could not be found out")
+            self.give_up(channel, "what an upload needs could not be found out")
         else:
             channel.ready = True
             if facts != self.ledger.runs.learned(channel.id):
@@ -300,22 +298,22 @@ class Uploads:
         for finding in answer.findings:
             self.run.summary.find(finding)
         if answer.halt is not None:
-            self._close(channel, answer.halt)
+            self.stop(channel, answer.halt)
         elif answer.rest is not None and answer.rest > self.short_rest:
-            self._give_up(channel, f"the platform asks for a pause of {timedelta(seconds=round(answer.rest))}")
+            self.give_up(channel, f"the platform asks for a pause of {timedelta(seconds=round(answer.rest))}")
         elif answer.rest is not None:
             channel.rest_until = monotonic() + answer.rest
         if channel.failures >= FAILURES_IN_A_ROW:
-            self._give_up(channel, f"{channel.failures} requests in a row came to nothing")
+            self.give_up(channel, f"{channel.failures} requests in a row came to nothing")
 
-    def _close(self, channel: Channel, finding: Finding) -> None:
+    def stop(self, channel: Channel, finding: Finding) -> None:
         """Credentials or configuration: this destination stops, the others go on. Requests that were out say the same again."""
         if not channel.closed:
             self.run.summary.find(finding)
         channel.open, channel.closed = False, True
         self.run.misconfigured = True
 
-    def _give_up(self, channel: Channel, why: str) -> None:
+    def give_up(self, channel: Channel, why: str) -> None:
         """This destination is not to be had now. Nothing is lost: its rows are due again in the next run."""
         if channel.open:
             channel.open = False
@@ -367,13 +365,13 @@ class Uploads:
         try:
             answer = future.result()
         except Halted as halt:
-            self._close(channel, halt.finding)
+            self.stop(channel, halt.finding)
             return
         except (NotSent, Unclear) as error:
             # a question may be asked again at any time: nothing is recorded, the poll stays due
             channel.failures += 1
             if channel.failures >= FAILURES_IN_A_ROW:
-                self._give_up(channel, f"it does not tell what became of earlier uploads ({error.reason})")
+                self.give_up(channel, f"it does not tell what became of earlier uploads ({error.reason})")
             return
         except Exception as error:  # noqa: BLE001 - the same: the poll stays due
             self._bug(channel, error)
@@ -400,7 +398,7 @@ class Uploads:
             channel.counts["superseded"] += gone
             if gone:
                 self.run.find(
-                    "warning", "goal_gone", name, f"{_conversions(gone)} not sent: their goal is not configured any more.",
+                    "warning", "goal_gone", name, f"{conversions(gone)} not sent: their goal is not configured any more.",
                     "If it was mended, `convsync backfill` plans them for the new one.",
                 )  # fmt: skip
 
@@ -452,100 +450,42 @@ class Uploads:
             counts["in_flight"] = 0 if rehearsed else standing[State.IN_FLIGHT]
             if counts["refused"] and not rehearsed:
                 self.run.find(
-                    "error", "refused", name, f"{_conversions(counts['refused'])} refused.",
+                    "error", "refused", name, f"{conversions(counts['refused'])} refused.",
                     f"See: convsync ledger list --destination {name} --state refused",
                 )  # fmt: skip
             if standing[State.HELD]:
                 self.run.find(
-                    "error", "held", name, f"{_conversions(standing[State.HELD])} waiting for a person.",
+                    "error", "held", name, f"{conversions(standing[State.HELD])} waiting for a person.",
                     f"See: convsync ledger list --destination {name} --state held",
                 )  # fmt: skip
             if standing[State.UNKNOWN] and channel.route.on_unknown is OnUnknown.HOLD:
                 self.run.find(
                     "error", "unknown", name,
-                    f"{_conversions(standing[State.UNKNOWN])} in doubt: sent, perhaps arrived, and the platform cannot be asked.",
+                    f"{conversions(standing[State.UNKNOWN])} in doubt: sent, perhaps arrived, and the platform cannot be asked.",
                     f"See: convsync ledger list --destination {name} --state unknown",
                 )  # fmt: skip
             elif standing[State.UNKNOWN]:
                 self.run.unfinished = True
                 self.run.find(
                     "warning", "unsettled", name,
-                    f"{_conversions(standing[State.UNKNOWN])} without a known outcome yet.", "The next run settles this.",
+                    f"{conversions(standing[State.UNKNOWN])} without a known outcome yet.", "The next run settles this.",
                 )  # fmt: skip
             if channel.failures and channel.route.on_unknown is not OnUnknown.HOLD:
-                self._give_up(channel, "its last request came to nothing")
+                self.give_up(channel, "its last request came to nothing")
             if channel.open and self.run.deadline_passed() and self.ledger.claim.due(channel.id, self.run.now()):
-                self._give_up(channel, "the deadline of the run came first")
+                self.give_up(channel, "the deadline of the run came first")
 
     def erase(self) -> None:
         """Contacts in clear of what has its verdict: nothing more is to be sent with them."""
         for channel in self.channels:
             self.ledger.record.redact(channel.id, channel.route.redact)
 
-    def rehearse(self, channel: Channel, show: Show, *, validate: bool) -> None:
-        """What would be sent to one destination: everything but the sending. `validate`: the platform checks it."""
-        if not channel.open or not self.ledger.claim.due(channel.id, self.run.now()):
-            return
-        route = channel.route
-        try:
-            route.learn(self.ledger.runs.learned(channel.id))
-            checked = 0
-            while batch := self._claim(channel):
-                payloads = self.ledger.claim.payloads_of(batch)
-                show(route.name, route.preview(payloads, batch.group))
-                if validate:
-                    checked += self._validate(channel, batch, payloads)
-                    validate = channel.open
-        except Halted as halt:
-            self._close(channel, halt.finding)
-        except (NotSent, Unclear) as error:
-            self._give_up(channel, f"it could not be asked what it makes of an upload ({error.reason})")
-        else:
-            if checked:
-                message = f"{_conversions(checked)} checked by the platform; nothing was taken."
-                self.run.find("info", "validated", route.name, message)
-
-    def _validate(self, channel: Channel, batch: Batch, payloads: Sequence[bytes]) -> int:
-        """Let the platform look at a request, and again at what is left when it refused some of it. Rows it looked at."""
-        route, waiting, splits = channel.route, [tuple(range(len(batch.items)))], 0
-        while waiting and channel.open:
-            rows = waiting.pop()
-            group = batch.group.only(rows)
-            body = route.encode([payloads[row] for row in rows], batch.token, group)
-            answer = route.validate(body, len(rows), group)
-            if answer is None:
-                message = "the platform has no way to check an upload without taking it."
-                self.run.find("info", "cannot_validate", route.name, message)
-                return 0
-            for finding in answer.findings:
-                self.run.summary.find(finding)
-            if answer.halt is not None:
-                self._close(channel, answer.halt)
-            elif answer.split and splits < SPLITS:
-                splits += 1
-                middle = len(rows) // 2
-                waiting += [rows[:middle], rows[middle:]]
-            else:
-                self._would_refuse(channel, [batch.items[row] for row in rows], answer)
-                left = tuple(row for at, row in enumerate(rows) if at not in answer.rows)
-                waiting += [left] if left and answer.default.verdict is Verdict.RETURNED and answer.rows else []
-        return len(batch.items) if channel.open else 0
-
-    def _would_refuse(self, channel: Channel, items: Sequence[int], answer: Answer) -> None:
-        named = dict.fromkeys(range(len(items)), answer.default) | dict(answer.rows)
-        for at, outcome in sorted(named.items()):
-            if outcome.verdict in (Verdict.REFUSED, Verdict.HELD):
-                channel.counts["refused"] += 1
-                source, external_id, action = self.ledger.claim.named(items[at])
-                message = f"would refuse {action} {external_id} of {source}: {outcome.reason}"
-                self.run.find("error", "would_refuse", channel.route.name, message)
-
 
 class _CannotEncode(Exception):
     """A fault of ours in one route: it stops that destination, not the run."""
 
 
-def _conversions(count: int) -> str:
+def conversions(count: int) -> str:
     return "1 conversion is" if count == 1 else f"{count} conversions are"
 
 
