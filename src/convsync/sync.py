@@ -99,7 +99,7 @@ class Engine:
         self._begin(command)
         before_id = (self.ledger.store.one("SELECT max(id) FROM delivery") or 0) + 1
         self.uploads.settle()
-        self.uploads.retire(self.mapper.goals())
+        self.uploads.retire()
         take_in()
         self.uploads.expire(before_id)
         for _ in range(ROUNDS):
@@ -119,6 +119,7 @@ class Engine:
         self.uploads = Uploads(
             self.run,
             self.destinations,
+            self.mapper.goals(),
             grace=self.grace.total_seconds(),
             short_rest=self.short_rest.total_seconds(),
         )

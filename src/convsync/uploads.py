@@ -83,11 +83,20 @@ class Job(NamedTuple):
 
 
 class Uploads:
-    """The destinations of one run. `grace` and `short_rest` are seconds."""
+    """The destinations of one run, and by name the goals that are sent there. `grace` and `short_rest` are seconds."""
 
-    def __init__(self, run: Run, destinations: Sequence[Destination], *, grace: float, short_rest: float) -> None:
+    def __init__(
+        self,
+        run: Run,
+        destinations: Sequence[Destination],
+        goals: Mapping[str, frozenset[str]],
+        *,
+        grace: float,
+        short_rest: float,
+    ) -> None:
         self.run = run
         self.ledger = run.ledger
+        self.goals = goals
         self.grace = grace
         self.short_rest = short_rest
         self.channels: list[Channel] = []
@@ -180,7 +189,7 @@ class Uploads:
                 run_id=self.run.id,
                 ids=pieces.popleft() if pieces else None,
                 apart=route.apart,
-                goals=route.goals_together,
+                goals=route.goals_together if self._many_goals(route) else None,
             )
         except _CannotEncode as error:  # nothing was claimed: the transaction is undone
             self.give_up(channel, f"a request could not be built ({error}), please report this")
@@ -188,6 +197,9 @@ class Uploads:
         if batch is not None:
             channel.counts["claimed"] += len(batch.items)
         return batch
+
+    def _many_goals(self, route: Route) -> bool:
+        return route.goals_together is not None and len(self.goals.get(route.name, ())) > route.goals_together
 
     def _learn(self, channel: Channel) -> None:
         """Before the first claim: what only the platform knows, asked once and then remembered by the ledger."""
@@ -388,12 +400,12 @@ class Uploads:
         channel.counts.update(counts)
         self._follow(channel, answer)
 
-    def retire(self, goals: Mapping[str, frozenset[str]]) -> None:
+    def retire(self) -> None:
         """What waits for a goal that was mended or taken out of the configuration must not stand in the way."""
         for channel in self.channels:
             name = channel.route.name
             gone = self.ledger.record.retire(
-                channel.id, goals.get(name, frozenset()), now=self.run.now(), run_id=self.run.id
+                channel.id, self.goals.get(name, frozenset()), now=self.run.now(), run_id=self.run.id
             )
             channel.counts["superseded"] += gone
             if gone:

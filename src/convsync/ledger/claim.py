@@ -156,7 +156,7 @@ class Claimer:
             number = (conn.execute("SELECT max(id) FROM batch").fetchone()[0] or 0) + 1
             bound = {"batch": number, "now": now, "destination": lease.destination_id, "limit": limit}
             group = WHOLE
-            if apart:
+            if apart and (ids is not None or goals is not None or self._mixed(lease.destination_id)):
                 ids, group = self._together(bound, ids, limit, goals)
             if ids is None:
                 claimed = conn.execute(CLAIM, bound)
@@ -183,6 +183,11 @@ class Claimer:
             }  # fmt: skip
             events.append(conn, "claimed", said, at=now, run_id=run_id, batch_id=number)
         return Batch(number, token, lease.destination_id, lease.epoch, items, body, group)
+
+    def _mixed(self, destination_id: int) -> bool:
+        """Whether anything waits that might not share a request with everything else: the rare case, and the slow one."""
+        query = "SELECT 1 FROM delivery WHERE destination_id = ? AND state = 'pending' AND (part <> '' OR revision > 1) LIMIT 1"
+        return self.store.one(query, (destination_id,)) is not None
 
     def _together(
         self, bound: dict[str, Any], ids: Sequence[int] | None, limit: int, goals: int | None

@@ -69,6 +69,7 @@ CREATE INDEX delivery_due ON delivery (destination_id, not_before, id) WHERE sta
 CREATE INDEX delivery_attention ON delivery (destination_id, state)
     WHERE state = 'unknown' OR state = 'held' OR state = 'refused';
 CREATE INDEX delivery_lane ON delivery (destination_id, lane) WHERE lane IS NOT NULL;
+CREATE INDEX delivery_special ON delivery (destination_id) WHERE state = 'pending' AND (part <> '' OR revision > 1);
 CREATE INDEX delivery_clear ON delivery (destination_id) WHERE clear = 1;
 
 CREATE TABLE payload (delivery_id INTEGER PRIMARY KEY REFERENCES delivery(id), body BLOB NOT NULL) STRICT;
