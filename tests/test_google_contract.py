@@ -19,7 +19,7 @@ from convsync.config.action import GoogleTarget
 from convsync.errors import Exit
 from convsync.model import Action
 from convsync.sandbox import Sandbox, SandboxConfig
-from worlds import StandingClock, World
+from worlds import StandingClock, World, google_target
 
 APIS = ("data_manager", "ads")
 INGEST = {"data_manager": "google.ingest", "ads": "ads.clicks"}
@@ -387,6 +387,17 @@ def test_a_call_that_changes_later_stays_as_it_was_told(calls: World) -> None:
 def test_a_call_without_a_beginning_or_a_number_is_skipped_with_a_reason(calls: World) -> None:
     calls.given(call(calls, 1, call_start_at=None), call(calls, 2, phone=None))
     assert calls.sync().taken.skipped["no_identifier"] == 2
+
+
+def test_a_look_before_the_first_upload_asks_about_calls_as_calls(calls: World) -> None:
+    clicks, called = google_target("sale"), worlds.TARGETS["google"]("lead")
+    calls.routes["google"] = lambda: calls.google(targets=(clicks, called))
+    route = calls.routes["google"]()
+    found = route.probe()
+    route.close()
+    assert {one.level for one in found} == {"info"}
+    told = " ".join(one.message for one in found if one.code == "validated")
+    assert "2222222222" in told and "8888888888" in told
 
 
 # -- moving from one to the other

@@ -90,7 +90,7 @@ class World:
         self.on_refund: str | None = None
         self.ledger = Ledger.open(self.path)
         self.routes: dict[str, Callable[[], Route]] = {
-            "google": self._google,
+            "google": self.google,
             "yandex": self._yandex,
             "vk": self._vk,
         }
@@ -178,7 +178,7 @@ class World:
         options = known | {"sleep": lambda _: None} | options
         return Wire(**options)
 
-    def _google(self) -> Any:
+    def google(self, **more: Any) -> Any:
         options: dict[str, Any] = {
             "customer_id": "1234567890",
             "client_id": "sandbox-client",
@@ -187,7 +187,7 @@ class World:
             "token_url": f"{self.box_url}/token",
             "batch_rows": self.batch_rows.get("google", 2000),
             "wire": self.wire(),
-        }
+        } | more
         if self.ads:
             options |= {"ads_endpoint": self.box.ads_endpoint, "ca_bundle": self.box.ads_certificate}
         if self.api == "ads":

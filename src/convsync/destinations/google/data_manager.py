@@ -6,6 +6,7 @@ again. That makes sending again safe, and a changed value an event like any othe
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, timedelta
@@ -29,6 +30,8 @@ from convsync.net import STOPPED, Reply
 
 LONGEST_PAUSE = 6 * 3600.0
 """Between two looks at a request that Google is still processing."""
+NOBODY = b"+18005550100"
+"""A number of Google's own examples. DOC dm/devguides/concepts/formatting"""
 MOST_DESTINATIONS = 10
 """Conversion actions in a request. DOC dm/devguides/limits."""
 
@@ -246,18 +249,25 @@ class DataManager(Door):
         )
 
     def _probe_targets(self) -> Iterator[Finding]:
-        actions = list(dict.fromkeys(target.conversion_action for target in self._targets))
-        for start in range(0, len(actions), MOST_DESTINATIONS):
-            yield from self._probe_actions(actions[start : start + MOST_DESTINATIONS])
+        """Clicks and calls apart: an action takes one or the other."""
+        for calls in (False, True):
+            actions = list(dict.fromkeys(one.conversion_action for one in self._targets if one.calls is calls))
+            for start in range(0, len(actions), MOST_DESTINATIONS):
+                yield from self._probe_actions(actions[start : start + MOST_DESTINATIONS], calls)
 
-    def _probe_actions(self, actions: Sequence[str]) -> Iterator[Finding]:
-        """An event with a made-up click, only to be validated: Google stores nothing, and nothing is counted."""
-        event = {
+    def _probe_actions(self, actions: Sequence[str], calls: bool) -> Iterator[Finding]:
+        """An event with a made-up click or call, only to be validated: Google stores nothing, and nothing is counted."""
+        now = self.wire.clock().astimezone(UTC)
+        event: dict[str, Any] = {
             "transactionId": "cs-check",
-            "eventTimestamp": (self.wire.clock() - timedelta(hours=1)).astimezone(UTC).isoformat(timespec="seconds"),
+            "eventTimestamp": (now - timedelta(hours=1)).isoformat(timespec="seconds"),
             "eventSource": self._defaults.event_source,
-            "adIdentifiers": {"gclid": "convsync-check"},
         }
+        if calls:
+            event["userData"] = {"userIdentifiers": [{"phoneNumber": hashlib.sha256(NOBODY).hexdigest()}]}
+            event["callInfo"] = {"startTimestamp": (now - timedelta(hours=2)).isoformat(timespec="seconds")}
+        else:
+            event["adIdentifiers"] = {"gclid": "convsync-check"}
         destinations = [self._account.destination(action, action) for action in actions]
         body = orjson.dumps({"destinations": destinations, "encoding": "HEX", "validateOnly": True, "events": [event]})
         reply = self._exchange("POST", "/v1/events:ingest", body)
