@@ -48,6 +48,20 @@ def look(
     return {one.code: one for one in probe(search, ACCOUNT, targets, **(asked | more))}
 
 
+def test_a_custom_variable_that_google_does_not_have_is_an_error() -> None:
+    search = Asked(customer=[account()], conversion_action=[], conversion_custom_variable=[variable("plan")])
+    asked: dict[str, Any] = {"where": "destinations.google", "version": "v26", "max_age": timedelta(days=90)}
+    assert probe(search, ACCOUNT, (), names=("plan",), **asked) == []
+    (found,) = probe(search, ACCOUNT, (), names=("plan", "tariff"), **asked)
+    assert (found.level, found.code) == ("error", "custom_variable")
+    assert "tariff" in found.message
+    assert "plan" not in found.message
+
+
+def variable(name: str) -> Any:
+    return row(conversion_custom_variable={"id": "7", "name": name})
+
+
 # -- not being able to look
 
 

@@ -112,12 +112,13 @@ def _google(config: Config, name: str, settings: GoogleSettings) -> Route:
         "batch_rows": settings.batch_rows,
         "in_flight": settings.in_flight,
         "targets": [one.targets[name] for one in config.actions.values() if name in one.targets],
+        "custom_variables": config.variables_of(name),
         "wire": _wire(settings),
     }
     if settings.api == "ads":
         from convsync.destinations.google import Ads
 
-        return Ads(name, custom_variables=config.variables_of(name), **common)
+        return Ads(name, **common)
     from convsync.destinations.google.data_manager import DataManager
 
     return DataManager(

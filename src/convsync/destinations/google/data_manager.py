@@ -245,6 +245,7 @@ class DataManager(Door):
             where=self.client.reader.where,
             version=self.client.version,
             max_age=self.max_age,
+            names=self._names,
             optional=True,
         )
 

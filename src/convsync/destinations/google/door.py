@@ -18,7 +18,8 @@ from convsync.net import Wire
 
 
 class Door(Route):
-    """A way into Google. `targets`, for `probe`, are what the configuration's actions send here.
+    """A way into Google. `targets`, for `probe`, are what the configuration's actions send here; `custom_variables` are the
+    names that the sources give.
 
     `client` reads the account through the Google Ads API, whichever way the uploads go.
     """
@@ -59,6 +60,7 @@ class Door(Route):
         batch_rows: int = 2000,
         in_flight: int = 4,
         requests_per_second: float = 4.5,
+        custom_variables: Sequence[str] = (),
         targets: Sequence[Any] = (),
         wire: Wire | None = None,
     ) -> None:
@@ -69,6 +71,7 @@ class Door(Route):
         self.wire = wire or Wire(requests_per_second=requests_per_second)
         self.request_seconds = 2 * self.wire.longest + in_flight
         self._targets = targets
+        self._names = tuple(dict.fromkeys(custom_variables))
         self._where = f"destinations.{name}"
         self._defaults = events.Defaults(
             name,

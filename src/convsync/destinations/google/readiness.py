@@ -20,6 +20,7 @@ from convsync.destinations.google.readings import (
     actions,
     customer,
     no_answer,
+    variables,
 )
 from convsync.errors import Halted, NotSent, Unclear
 from convsync.model import Finding
@@ -41,9 +42,10 @@ def probe(
     where: str,
     version: str,
     max_age: timedelta,
+    names: Sequence[str] = (),
     optional: bool = False,
 ) -> list[Finding]:
-    """Read the account and the conversion actions of `targets`, and say what is wrong with them.
+    """Read the account, the conversion actions of `targets` and the custom variables `names`, and say what is wrong.
 
     `optional`: uploads do not need the Google Ads API, so that not being able to read is a note and no error.
     """
@@ -54,7 +56,9 @@ def probe(
         if told is None:
             message = f"Google Ads tells of no account {customer_id}."
             return [*found, tell("error", "no_account", message, "Check customer_id and login_customer_id.")]
-        return [*found, *_account(tell, told), *_actions(tell, told, search, list(targets), max_age)]
+        found += [*_account(tell, told), *_actions(tell, told, search, list(targets), max_age)]
+        lacking = sorted(set(names) - variables(search, customer_id).keys()) if names else []
+        return [*found, no_variable(where, lacking, customer_id)] if lacking else found
     except Halted as stop:
         return [*found, _unreadable(tell, stop.finding) if optional else stop.finding]
     except AdsRefused as refusal:
@@ -80,6 +84,13 @@ OPTIONAL = (
     "Uploads work without it. To have the account checked, and its cost read, switch on the Google Ads API in the Cloud"
     " project and run `convsync google login` with both permissions."
 )
+
+
+def no_variable(where: str, lacking: Sequence[str], customer_id: str) -> Finding:
+    """Custom variables that a source gives and the account does not have: Google refuses whole requests for them."""
+    message = f"Google Ads has no custom variable named {' or '.join(lacking)} in the account {customer_id}."
+    advice = "Make it in Google Ads, Goals, Custom variables, or correct custom_variables in the source."
+    return Finding("error", "custom_variable", where, message, advice)
 
 
 def not_granted(where: str) -> Finding:

@@ -105,6 +105,15 @@ def no_answer(fault: WireError) -> tuple[str, str]:
     return f"the Google Ads API was not reached ({said})", f"Check {check}, then try again."
 
 
+def variables(search: Search, customer_id: str) -> dict[str, str]:
+    """The custom variables of an account: name → number."""
+    names = ", ".join(f"conversion_custom_variable.{name}" for name in ("id", "name"))
+    found = (
+        row.conversion_custom_variable for row in search(customer_id, f"SELECT {names} FROM conversion_custom_variable")
+    )
+    return {one.name: str(one.id) for one in found}
+
+
 def customer(search: Search, customer_id: str, version: str) -> Customer | None:
     """The settings of an account; None when Google answers without telling of one."""
     new = int(version.removeprefix("v")) >= ENABLEMENT

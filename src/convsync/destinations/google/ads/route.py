@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from convsync.destinations.google import events, readiness
+from convsync.destinations.google import events, readiness, readings
 from convsync.destinations.google.ads.answers import AdsRefused
 from convsync.destinations.google.ads.replies import CALLS, CLOSED
 from convsync.destinations.google.ads.requests import Sheet
@@ -22,7 +22,6 @@ from convsync.destinations.google.door import Door
 from convsync.errors import Halted, NotSent
 from convsync.model import WHOLE, Action, Answer, Conversion, Finding, Group, Outcome, Person, Skip, Verdict
 
-VARIABLES = "SELECT conversion_custom_variable.id, conversion_custom_variable.name FROM conversion_custom_variable"
 _VARIABLE = "custom_variable "
 """Before the name of a custom variable, in what is remembered from run to run."""
 _NOBODY = "+18005550100"
@@ -39,11 +38,8 @@ class Ads(Door):
 
     route = "google.ads"
 
-    def __init__(
-        self, name: str, *, on_refund: str = "retract", custom_variables: Sequence[str] = (), **common: Any
-    ) -> None:
+    def __init__(self, name: str, *, on_refund: str = "retract", **common: Any) -> None:
         super().__init__(name, scopes=(ADWORDS,), plain_caller=True, on_refund=on_refund, **common)
-        self._names = tuple(dict.fromkeys(custom_variables))
         self._sheet = Sheet(self.client.version, self.account)
 
     # -- from an action to a request -----------------------------------------------------------------
@@ -59,15 +55,13 @@ class Ads(Door):
         self.client.require_version()
         if not all(_VARIABLE + name in known for name in self._names):
             try:
-                there = [row.conversion_custom_variable for row in self.client.search(self.account, VARIABLES)]
+                there = readings.variables(self.client.search, self.account)
             except AdsRefused as refused:
                 raise NotSent(refused.code.rpartition(".")[2].lower(), refused.wait) from None
-            known = {**known, **{_VARIABLE + one.name: str(one.id) for one in there}}
+            known = {**known, **{_VARIABLE + name: number for name, number in there.items()}}
         lacking = [name for name in self._names if _VARIABLE + name not in known]
         if lacking:
-            message = f"Google Ads has no custom variable named {' or '.join(lacking)} in the account {self.account}."
-            advice = "Make it in Google Ads, Goals, Custom variables, or correct custom_variables in the source."
-            raise Halted(self.client.reader.finding("error", "custom_variable", message, advice))
+            raise Halted(readiness.no_variable(self._where, lacking, self.account))
         prefix = f"customers/{self.account}/conversionCustomVariables/"
         self._sheet = self._sheet._replace(
             variables={name: prefix + known[_VARIABLE + name] for name in self._names},
@@ -106,7 +100,13 @@ class Ads(Door):
     def _probe_account(self) -> list[Finding]:
         where, version = self.client.reader.where, self.client.version
         return readiness.probe(
-            self.client.search, self.account, self._targets, where=where, version=version, max_age=self.max_age
+            self.client.search,
+            self.account,
+            self._targets,
+            where=where,
+            version=version,
+            max_age=self.max_age,
+            names=self._names,
         )
 
     def _probe_targets(self) -> Iterator[Finding]:
