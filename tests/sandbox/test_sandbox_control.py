@@ -204,6 +204,7 @@ def test_the_page_tells_calls_of_the_ads_api_by_the_names_of_their_statuses(
         ads.upload(ads.click(2))
     page = http.get(f"{ads.box.url}/_sandbox/").text
     assert '<span class="good">OK</span>' in page
+    assert "<dt>Rows accepted</dt><dd>1</dd>" in page, "whichever way they came"
     assert '<span class="bad">UNAVAILABLE (status)</span>' in page
 
 

@@ -59,7 +59,7 @@ def render(books: Mapping[str, Any], requests: list[dict[str, Any]]) -> str:
         "main",
         tag("header", tag("h1", "convsync sandbox"), tag("p", *_between(links, " · "))),
         tag("p", f"What the emulated platforms counted, as of {_time(books['now'])} on the sandbox's clock."),
-        _google(books["google"]),
+        _google(books["google"], books["ads"]["rows"].values()),
         _yandex(books["yandex"]),
         _vk(books["vk"]),
         _faults(books["faults"]),
@@ -74,15 +74,17 @@ def render(books: Mapping[str, Any], requests: list[dict[str, Any]]) -> str:
     return "<!doctype html>\n" + tag("html", head, tag("body", main), lang="en")
 
 
-def _google(books: Mapping[str, Any]) -> Html:
+def _google(books: Mapping[str, Any], ads: Iterable[Mapping[str, int]]) -> Html:
+    """Both ways in together: `ads` are the rows of each method of the Ads API."""
     totals = books["totals"]
+    taken, refused = (sum(one[word] for one in (totals["rows"], *ads)) for word in ("accepted", "refused"))
     figures = {
         "Conversions": totals["conversions"],
         "Value": _money(totals["value"]),
         "Adjustments": totals["adjustments"],
-        "Rows accepted": totals["rows"]["accepted"],
-        "Rows refused": _mark(totals["rows"]["refused"], "warn"),
-        "Failed later": _mark(totals["errors"], "warn"),
+        "Rows accepted": taken,
+        "Rows refused": _mark(refused, "warn"),
+        "Failed in all": _mark(totals["errors"], "warn"),
     }
     actions = [
         {
@@ -94,7 +96,7 @@ def _google(books: Mapping[str, Any]) -> Html:
             "retracted": book["retracted"],
             "rows": book["rows"],
             "without id": _mark(book["without_transaction_id"], "warn"),
-            "failed when processed": _counts(book["errors"]),
+            "failed": _counts(book["errors"]),
         }
         for account, found in books["accounts"].items()
         for action, book in found.items()
