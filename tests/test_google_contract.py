@@ -106,8 +106,6 @@ def test_a_click_that_is_too_recent_is_sent_again_after_six_hours(google: World)
 
 
 def test_a_reason_of_tomorrow_holds_its_row_for_a_person(google: World) -> None:
-    if google.api == "ads":
-        pytest.skip("a number that the installed client does not know cannot be made with its own types")
     google.given(google.action("1", gclid="fate-REASON_OF_TOMORROW-1"), google.action("2"))
     google.sync()
     settle(google)

@@ -211,10 +211,10 @@ class Recorder:
 
         `oldest` is for a first telling, `oldest_change` for what changes a conversion that the platform may have.
         """
-        changes = (
-            "d.revision > 1 AND EXISTS (SELECT 1 FROM delivery e WHERE e.action_id = d.action_id"
-            " AND e.destination_id = d.destination_id AND e.goal = d.goal AND e.revision < d.revision AND e.reached)"
+        earlier = (
+            f"SELECT 1 FROM delivery e WHERE {SAME_KEY.format('e', 'd')} AND e.revision < d.revision AND e.reached"
         )
+        changes = f"d.revision > 1 AND EXISTS ({earlier})"
         counted = 0
         for reason, passed, limit in (
             ("the platform window passed while it waited", "1", oldest),

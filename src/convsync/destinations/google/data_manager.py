@@ -22,7 +22,7 @@ from convsync.destinations.google.ads.requests import ADJUST, Sheet
 from convsync.destinations.google.ads.upload import Retractions
 from convsync.destinations.google.answers import Reader, call_of, refusal
 from convsync.destinations.google.auth import ADWORDS, DATA_MANAGER
-from convsync.destinations.google.door import Door
+from convsync.destinations.google.door import NOBODY, Door, digits
 from convsync.destinations.google.replies import CALLS, STATUS_GONE, Means
 from convsync.errors import Halted, NotSent, Unclear
 from convsync.model import WHOLE, Action, Answer, Conversion, Finding, Group, Outcome, Person, Skip, Verdict
@@ -30,8 +30,6 @@ from convsync.net import STOPPED, Reply
 
 LONGEST_PAUSE = 6 * 3600.0
 """Between two looks at a request that Google is still processing."""
-NOBODY = b"+18005550100"
-"""A number of Google's own examples. DOC dm/devguides/concepts/formatting"""
 MOST_DESTINATIONS = 10
 """Conversion actions in a request. DOC dm/devguides/limits."""
 
@@ -75,7 +73,7 @@ class DataManager(Door):
             login_customer_id=login_customer_id,
             **common,
         )
-        self._account = events.Account(self.account, _digits(login_customer_id or "") or None)
+        self._account = events.Account(self.account, digits(login_customer_id or "") or None)
         self._url = data_manager_url.rstrip("/")
         self._after, self._every, self._until = poll_after, poll_every, poll_until
         self._zero_is_told = on_refund != "zero"
@@ -262,10 +260,10 @@ class DataManager(Door):
         event: dict[str, Any] = {
             "transactionId": "cs-check",
             "eventTimestamp": (now - timedelta(hours=1)).isoformat(timespec="seconds"),
-            "eventSource": self._defaults.event_source,
+            "eventSource": events.CALL_SOURCE if calls else self._defaults.event_source,
         }
         if calls:
-            event["userData"] = {"userIdentifiers": [{"phoneNumber": hashlib.sha256(NOBODY).hexdigest()}]}
+            event["userData"] = {"userIdentifiers": [{"phoneNumber": hashlib.sha256(NOBODY.encode()).hexdigest()}]}
             event["callInfo"] = {"startTimestamp": (now - timedelta(hours=2)).isoformat(timespec="seconds")}
         else:
             event["adIdentifiers"] = {"gclid": "convsync-check"}
@@ -286,7 +284,3 @@ class DataManager(Door):
 
 def _first(answer: Answer) -> Outcome:
     return next(iter(answer.rows.values()), answer.default)
-
-
-def _digits(customer: str) -> str:
-    return customer.replace("-", "").strip()

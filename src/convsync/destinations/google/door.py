@@ -16,6 +16,14 @@ from convsync.errors import Halted, NotSent, Unclear
 from convsync.model import Finding, OnUnknown
 from convsync.net import Wire
 
+NOBODY = "+18005550100"
+"""A number of Google's own examples, for looks that nothing is to come of. DOC dm/devguides/concepts/formatting"""
+
+
+def digits(customer: str) -> str:
+    """The id of an account as the APIs write it: 123-456-7890 without its dashes."""
+    return customer.replace("-", "").strip()
+
 
 class Door(Route):
     """A way into Google. `targets`, for `probe`, are what the configuration's actions send here; `custom_variables` are the
@@ -65,7 +73,7 @@ class Door(Route):
         wire: Wire | None = None,
     ) -> None:
         self.name = name
-        self.account = customer_id.replace("-", "").strip()
+        self.account = digits(customer_id)
         self.batch_rows, self.in_flight = batch_rows, in_flight
         self.max_age, self.adjust_max_age = max_age, adjust_max_age
         self.wire = wire or Wire(requests_per_second=requests_per_second)

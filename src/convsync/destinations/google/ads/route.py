@@ -18,14 +18,12 @@ from convsync.destinations.google.ads.replies import CALLS, CLOSED
 from convsync.destinations.google.ads.requests import Sheet
 from convsync.destinations.google.ads.upload import upload
 from convsync.destinations.google.auth import ADWORDS
-from convsync.destinations.google.door import Door
+from convsync.destinations.google.door import NOBODY, Door
 from convsync.errors import Halted, NotSent
 from convsync.model import WHOLE, Action, Answer, Conversion, Finding, Group, Outcome, Person, Skip, Verdict
 
 _VARIABLE = "custom_variable "
 """Before the name of a custom variable, in what is remembered from run to run."""
-_NOBODY = "+18005550100"
-"""A number of Google's own examples. DOC dm/devguides/concepts/formatting"""
 
 
 class Ads(Door):
@@ -144,7 +142,7 @@ class Ads(Door):
         if call:
             started = (now - timedelta(hours=2)).isoformat(timespec="seconds")
             return orjson.dumps(
-                {"a": action, "e": {**event, "callInfo": {"startTimestamp": started}}, "callerId": _NOBODY}
+                {"a": action, "e": {**event, "callInfo": {"startTimestamp": started}}, "callerId": NOBODY}
             )
         return orjson.dumps({"a": action, "e": {**event, "adIdentifiers": {"gclid": "convsync-check"}}})
 
