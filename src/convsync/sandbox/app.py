@@ -22,6 +22,7 @@ from convsync.sandbox.server import Answer, Server
 from convsync.sandbox.vk import Vk
 from convsync.sandbox.web import Platform, Refusal, Request, Response, Route, decoded, reply
 from convsync.sandbox.yandex import Yandex
+from convsync.sandbox.yandex_direct import Direct
 
 if TYPE_CHECKING:
     from convsync.sandbox.ads.server import AdsServer
@@ -53,6 +54,7 @@ class Sandbox:
         self.platforms: dict[str, Platform] = {
             "google": google,
             "yandex": Yandex(self.config, self.clock),
+            "direct": Direct(self.config, self.clock),
             "vk": Vk(self.config, self.clock),
         }
         self._lock = threading.Lock()
@@ -183,7 +185,7 @@ class Sandbox:
         platform = self.platforms[route.operation.partition(".")[0]]
         platform.peek(route.operation, request)
         fault = self.faults.choose(route.operation, request.rows)
-        if fault and fault.kind == "reset_late":
+        if fault:
             self.postpone(fault, lambda: self._arrive(route, request, names))
         response = None if fault and not fault.applies_first() else _handled(route, request, names)
         answer = _faulty(fault, response, platform, self.url) if fault else Answer(response)
@@ -193,10 +195,11 @@ class Sandbox:
         return answer
 
     def postpone(self, fault: Fault, apply: Callable[[], None]) -> None:
-        """Apply a request later on the clock: what `reset_late` means."""
-        seconds = 30 if fault.seconds is None else fault.seconds
-        with self._lock:
-            self._late.append((self.clock.time() + seconds, apply))
+        """Apply a request later on the clock, if the fault says so."""
+        seconds = fault.delay()
+        if seconds is not None:
+            with self._lock:
+                self._late.append((self.clock.time() + seconds, apply))
 
     def arrivals(self) -> None:
         """Apply what was cut off and arrives late, in the order of arrival."""

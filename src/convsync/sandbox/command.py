@@ -75,5 +75,5 @@ def _config(asked: argparse.Namespace) -> SandboxConfig:
     if asked.seed is not None:
         config.seed = asked.seed
     if asked.processing_seconds is not None:
-        config.google.processing_seconds = asked.processing_seconds
+        config.google.processing_seconds = config.yandex.processing_seconds = asked.processing_seconds
     return config

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from convsync.sandbox.ads.config import AdsConfig
+from convsync.sandbox.yandex_config import YandexConfig
 
 ADWORDS = "https://www.googleapis.com/auth/adwords"
 DATAMANAGER = "https://www.googleapis.com/auth/datamanager"
@@ -133,78 +134,126 @@ class GoogleConfig:
 
 
 @dataclass
-class Goal:
-    id: int
-    name: str
-    url: str
-    """The identifier of the JavaScript event."""
-    type: str = "action"
-    condition: str = "exact"
+class DirectCampaign:
+    name: str = ""
+    impressions: int = 0
+    """About so many a day; the sandbox's seed decides each day."""
+    clicks: int = 0
+    click_micros: int = 0
+    """About what a click costs, without VAT, in millionths of the client's currency."""
+    since: str = ""
+    """First and last day of it, YYYY-MM-DD; empty = as long as there are statistics."""
+    until: str = ""
 
 
-def _goals(first: int) -> list[Goal]:
-    names = {"good_lead": "Good lead", "crm_lead": "CRM lead", "qualified": "Qualified"}
-    return [Goal(first + i, name, url) for i, (url, name) in enumerate(names.items())]
-
-
-@dataclass
-class Counter:
-    name: str = "Shop"
-    time_zone_name: str = "Europe/Moscow"
-    time_zone_offset: int = 180
-    """Minutes east of UTC."""
-    goals: list[Goal] = field(default_factory=lambda: _goals(100001), metadata={"item": Goal, "depth": 1})
-    foreign: bool = False
-    """True: it exists but belongs to somebody else (403)."""
+def _direct_campaigns() -> dict[str, DirectCampaign]:
+    return {
+        "70011001": DirectCampaign("Поиск: бренд", 1400, 70, 39_000_000),
+        "70011002": DirectCampaign("РСЯ: каталог", 21_000, 160, 23_000_000),
+        "70011003": DirectCampaign('Ретаргетинг: "корзина"\u2028осень, 2-й показ', 3000, 40, 18_000_000),
+        "70011004": DirectCampaign("Медийная, без кликов", 500),
+    }
 
 
 @dataclass
-class YandexConfig:
-    tokens: dict[str, list[str]] = field(
-        default_factory=lambda: {"sandbox-token": ["metrika:read", "metrika:write", "metrika:offline_data"]}
+class DirectClient:
+    """An advertiser: what one value of Client-Login stands for."""
+
+    currency: str = "RUB"
+    vat_percent: int = 22
+    """What IncludeVAT=YES puts on top."""
+    campaigns: dict[str, DirectCampaign] = field(
+        default_factory=_direct_campaigns, metadata={"item": DirectCampaign, "depth": 1}
     )
-    """Token → rights. A right missing → 403 access_denied."""
-    counters: dict[str, Counter] = field(
+
+
+def _direct_clients() -> dict[str, DirectClient]:
+    kazakh = {"80022001": DirectCampaign("Алматы: поиск", 900, 30, 210_000_000)}
+    return {"shop-direct": DirectClient(), "second-direct": DirectClient("KZT", 16, kazakh)}
+
+
+@dataclass
+class DirectUser:
+    """Who granted a token."""
+
+    login: str = ""
+    rights: list[str] = field(default_factory=lambda: ["direct:api"])
+    """Without direct:api → error 54."""
+    clients: list[str] | None = None
+    """Not None: an agency with these clients, which has to name one of them in Client-Login."""
+    app_registered: bool = True
+    """False → 58."""
+    api_access: bool = True
+    """False → 3000."""
+    in_direct: bool = True
+    """False → 513."""
+
+
+@dataclass
+class DirectChange:
+    """What differs from the usual on one day of one campaign."""
+
+    campaign_id: str = ""
+    day: str = ""
+    """YYYY-MM-DD; empty = every day."""
+    login: str = "shop-direct"
+    gone: bool = False
+    """True: no such row any more."""
+    impressions: int | str | None = None
+    """A number, `--` (no value), or None: as usual. A campaign nobody knows gets rows by being named here with a day."""
+    clicks: int | str | None = None
+    cost_micros: int | str | None = None
+    """Without VAT."""
+    name: str | None = None
+
+
+@dataclass
+class DirectConfig:
+    """Yandex.Direct. A fault of kind `status` on `direct.*` takes an error code of Direct such as 152 as its `status`."""
+
+    tokens: dict[str, DirectUser] = field(
         default_factory=lambda: {
-            "12345678": Counter(),
-            "87654321": Counter("Second shop", goals=_goals(200001)),
-            "99999999": Counter("Somebody else's", foreign=True),
+            "sandbox-token": DirectUser("shop-direct"),
+            "sandbox-agency": DirectUser("agency-direct", clients=["shop-direct", "second-direct"]),
         },
-        metadata={"item": Counter, "depth": 1},
+        metadata={"item": DirectUser, "depth": 1},
     )
-    bad_token_status: int = 403
-    """401 = unauthorized | 403 = invalid_token: the documentation says both."""
-    bearer_accepted: bool = False
-    """True: `Authorization: Bearer` works as well as `OAuth`."""
+    clients: dict[str, DirectClient] = field(
+        default_factory=_direct_clients, metadata={"item": DirectClient, "depth": 1}
+    )
+    changes: list[DirectChange] = field(default_factory=list, metadata={"item": DirectChange, "depth": 1})
+    """In their order; a later one wins."""
+    settling_percent: list[int] = field(default_factory=lambda: [55, 104, 101])
+    """A day's figures while it is 0, 1, 2 … days old in Moscow, in percent of what they come to in the end."""
+    dash_zeros: bool = False
+    """True: a zero of Impressions, Clicks or Cost is written as `--`. UNSURE."""
+    max_age_days: int = 3 * 365
+    """Days before that are refused: "about the last three years"."""
 
-    missing_id: str = "refused"
-    """An order without id: refused | separate (each row an order of its own, the older rule)."""
-    bad_row: str = "refuse_400"
-    """One bad row: refuse_400 (the file: 400 invalid_uploading) | failed_200 (the file: 200 with FAILED)
-    | drop (that row only; elements_count is lower). Undocumented."""
-    force_failed: bool = False
-    """True: every upload answers 200 with FAILED and nothing is applied."""
-    cancelled_and_spam_goals: bool = True
-    """CANCELLED and SPAM reach goals of their own: newer page yes, older page no."""
-    strict_contacts: bool = True
-    """True: e-mail, phone and MD5 must be normalised as documented. False: taken as they are."""
-    max_order_age_days: int = 113
-    link_days: int = 21
-    change_days: int = 111
-    known_clients: dict[str, str] | None = None
-    """ClientID → ISO time of the last visit. None: whoever is named visited at create_date_time."""
-    system_goals_after_s: float = 0
-    """How long after the first upload the CRM goals appear in the list of goals (documented: up to 24 h)."""
-    max_file_bytes: int = 1 << 30
+    online_days: int = 31
+    """Longer ranges are built offline; with `processingMode: online` they are refused."""
+    build_seconds: float = 2
+    """How long an offline report takes by the sandbox's clock."""
+    retry_in: int = 1
+    """Seconds in `retryIn`."""
+    queue_limit: int = 5
+    """Offline reports of one client that may be unfinished at once; one more → 9000."""
+    keep_hours: float = 5
+    """How long a finished offline report is handed out again, unchanged."""
+    keep_online: bool = False
+    """True: reports built online are kept as well. UNSURE."""
+    name_taken_code: int = 4000
+    """The error for the name of a kept report with other parameters: the documentation gives no number. UNSURE."""
+    foreign_login_code: int = 8800
+    """The error for a Client-Login that the token may not name: 8800 | 54, both are documented."""
+    error_code_as_text: bool = True
+    """"53" or 53: documented as a number, seen as text. UNSURE."""
 
-    quota_status: int = 429
-    """429 (Russian page) | 420 (English page)."""
-    retry_after: int | None = None
-    """Seconds in Retry-After, or no such header."""
-    # Windows of the sandbox's clock: one that stands still never leaves its second. None = no limit.
-    requests_per_second: int | None = 30
-    parallel_requests: int | None = 3
-    requests_per_day: int | None = 5000
+    # A window of the sandbox's clock: one that stands still never leaves it. None = no limit.
+    requests_per_10s: int | None = 20
+    """Per user; one more → 56."""
+    parallel_requests: int | None = 5
+    """Per client; one more → 506."""
 
 
 @dataclass
@@ -272,6 +321,7 @@ class SandboxConfig:
     google: GoogleConfig = field(default_factory=GoogleConfig)
     ads: AdsConfig = field(default_factory=AdsConfig)
     yandex: YandexConfig = field(default_factory=YandexConfig)
+    direct: DirectConfig = field(default_factory=DirectConfig)
     vk: VkConfig = field(default_factory=VkConfig)
     seed: int = 20261122
     """For everything that is left to chance: the order of repeated ids, the `rate` of faults."""

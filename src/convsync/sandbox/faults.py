@@ -53,6 +53,8 @@ class Fault:
     """Only requests with exactly that many rows, or with {"min": a, "max": b}."""
     applied: bool | None = None
     """Overrides whether the request is applied before the fault shows."""
+    apply_after_s: float | None = None
+    """Not None: whatever shows now, the request is applied so many seconds later on the clock, as with `reset_late`."""
     code: str | None = None
     """`status` on `ads.*`: the name of a gRPC status; None = what `error` or `status` stand for."""
     error: str | None = None
@@ -65,7 +67,15 @@ class Fault:
     seen: int = 0
     fired: int = 0
 
+    def delay(self) -> float | None:
+        """Seconds of the clock until the request is applied; None = at once, or never."""
+        if self.apply_after_s is None and self.kind == "reset_late":
+            return 30 if self.seconds is None else self.seconds
+        return self.apply_after_s
+
     def applies_first(self) -> bool:
+        if self.apply_after_s is not None:
+            return False
         return (KINDS[self.kind] or self.after > 0) if self.applied is None else self.applied
 
     def active(self) -> bool:

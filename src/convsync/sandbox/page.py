@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
@@ -37,6 +38,7 @@ _RECENT = 25
 _NUMERIC = {
     "conversions", "adjustments", "retracted", "rows", "orders", "reaches", "hits", "attributed", "lost", "value",
     "income", "revenue", "fired", "ms", "requests", "events", "count", "without id",
+    "by orders", "by offline conversions", "linked rows",
 }  # fmt: skip
 
 
@@ -61,6 +63,11 @@ def render(books: Mapping[str, Any], requests: list[dict[str, Any]]) -> str:
         tag("p", f"What the emulated platforms counted, as of {_time(books['now'])} on the sandbox's clock."),
         _google(books["google"], books["ads"]["rows"].values()),
         _yandex(books["yandex"]),
+        _section(
+            "Yandex.Direct, reports",
+            {name.replace("_", " ").capitalize(): count for name, count in books["direct"]["totals"].items()},
+            _table("", [{"client": name, **sums} for name, sums in books["direct"]["sums"].items()]),
+        ),
         _vk(books["vk"]),
         _faults(books["faults"]),
         _traffic(books, requests),
@@ -105,27 +112,103 @@ def _google(books: Mapping[str, Any], ads: Iterable[Mapping[str, int]]) -> Html:
 
 
 def _yandex(books: Mapping[str, Any]) -> Html:
-    totals = books["totals"]
+    totals, counters = books["totals"], books["counters"].items()
+    offline = totals["offline"]
     figures = {
         "Orders": totals["orders"],
         "Revenue of paid": _money(totals["revenue"]),
-        "Goals reached": totals["goals"],
-        "Not linked": _mark(totals["orders"] - totals["linked"], "warn"),
-        "Uploads": totals["uploads"],
-        "Rows": totals["rows"],
+        "Goals of orders": totals["goals"],
+        "Orders not linked": _mark(totals["orders"] - totals["linked"], "warn"),
+        "Offline conversions": offline["conversions"],
+        "Their revenue": _money(offline["revenue"]),
+        "Not linked": _mark(offline["unlinked"], "warn"),
+        "Uploads": totals["uploads"] + offline["uploads"],
+        "Rows": totals["rows"] + offline["rows"],
     }
     states = [
         {"counter": counter, "status now": name, "orders": count, "revenue": _money(book["revenue"][name])}
-        for counter, book in books["counters"].items()
+        for counter, book in counters
         for name, count in book["statuses"].items()
     ]
-    goals = [
-        {"counter": counter, "goal": name, "reaches": goal["reaches"], "income": _money(goal["income"])}
-        for counter, book in books["counters"].items()
-        for name, goal in book["goals"].items()
-    ]
-    tables = (_table("Orders by status", states), _table("Goals", goals))
-    return _section("Yandex.Metrica, CRM orders", figures, *tables)
+    tables = (
+        _table("Goals", [row for counter, book in counters for row in _goals(counter, book)]),
+        _table("Orders by status", states),
+        _table(*_latest("Orders", [row for counter, book in counters for row in _orders(counter, book)])),
+        _table(*_latest("Offline conversions", [row for counter, book in counters for row in _offline(counter, book)])),
+        _table(
+            *_latest("Uploads of offline conversions", [r for counter, book in counters for r in _files(counter, book)])
+        ),
+    )
+    return _section("Yandex.Metrica", figures, *tables)
+
+
+def _goals(counter: str, book: Mapping[str, Any]) -> Iterable[dict[str, object]]:
+    """One line for a goal, whichever way it was reached: who sends both ways sees it here."""
+    nothing = {"reaches": 0, "income": {}, "revenue": {}}
+    for name in sorted({*book["goals"], *book["offline"]["goals"]}):
+        order, hit = book["goals"].get(name, nothing), book["offline"]["goals"].get(name, nothing)
+        yield {
+            "counter": counter,
+            "goal": name,
+            "by orders": order["reaches"],
+            "income": _money(order["income"]) if order["reaches"] else "",
+            "by offline conversions": hit["reaches"],
+            "revenue": _money(hit["revenue"]) if hit["reaches"] else "",
+        }
+
+
+def _orders(counter: str, book: Mapping[str, Any]) -> Iterable[dict[str, object]]:
+    for name, order in book["orders"].items():
+        worth = {order["currency"]: order["revenue"]} if order["revenue"] else {}
+        yield {
+            "counter": counter,
+            "order": tag("code", name),
+            "created": _time(order["created"]),
+            "states": " \u2192 ".join(version["status"] for version in order["versions"] if version["changed"]),
+            "revenue": _money(worth),
+            "goals reached": ", ".join(order["goals"]),
+            "linked": _yes(order["linked"]),
+        }
+
+
+def _offline(counter: str, book: Mapping[str, Any]) -> Iterable[dict[str, object]]:
+    for one in book["offline"]["conversions"]:
+        moment = datetime.fromtimestamp(one["datetime"], UTC)
+        yield {
+            "counter": counter,
+            "goal": one["target"],
+            "by": one["kind"],
+            "id": tag("code", one["id"]),
+            "at": f"{moment:%Y-%m-%d %H:%M:%S} UTC",
+            "revenue": _money({one["currency"] or "": one["price"]}) if one["price"] else "",
+            "count": one["count"],
+            "linked": _yes(one["linked"], one["why_not"]),
+        }
+
+
+def _files(counter: str, book: Mapping[str, Any]) -> Iterable[dict[str, object]]:
+    for one in book["offline"]["uploads"]:
+        yield {
+            "counter": counter,
+            "upload": one["id"],
+            "comment": tag("code", one["comment"]),
+            "ids": one["client_id_type"],
+            "rows": f"{one['rows']} of {one['source']}",
+            "linked rows": one["linked"],
+            "status": tag(
+                "span", one["status"], class_={"PROCESSED": "good", "LINKAGE_FAILURE": "bad"}.get(one["status"], "")
+            ),
+        }
+
+
+def _latest(title: str, rows: list[dict[str, object]]) -> tuple[str, list[dict[str, object]]]:
+    """The newest first, and not all of very many."""
+    told = title if len(rows) <= _RECENT else f"{title}: the last {_RECENT} of {len(rows)}"
+    return told, rows[: -_RECENT - 1 : -1]
+
+
+def _yes(linked: bool, why_not: str = "") -> Html:
+    return tag("span", "yes" if linked else why_not or "no", class_="good" if linked else "warn")
 
 
 def _vk(books: Mapping[str, Any]) -> Html:

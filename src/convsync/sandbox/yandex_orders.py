@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, tzinfo
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from convsync.sandbox.clock import epoch_iso
-from convsync.sandbox.config import Counter, YandexConfig
 from convsync.sandbox.decimals import number, text
+from convsync.sandbox.yandex_config import Counter, YandexConfig
+from convsync.sandbox.yandex_files import BadFile, BadRow, check_names
 
 LISTS = ("client_ids", "emails", "phones", "emails_md5", "phones_md5")
 COLUMNS = frozenset(
@@ -54,14 +53,6 @@ _STRICT = {
 }
 
 
-class BadFile(ValueError):
-    """The file as a whole cannot be read."""
-
-
-class BadRow(ValueError):
-    """One row cannot be taken."""
-
-
 @dataclass(slots=True)
 class Row:
     """One line of a file, read."""
@@ -78,15 +69,24 @@ class Version(NamedTuple):
 
     at: float
     upload: str
-    status: str
-    revenue: Decimal | None
-    currency: str
+    state: dict[str, Any]
     changed: bool
     taken: bool
     """False: it came later than the window for changes."""
 
     def shown(self) -> dict[str, Any]:
-        return {**self._asdict(), "at": epoch_iso(self.at), "revenue": text(self.revenue)}
+        return {
+            "at": epoch_iso(self.at),
+            "upload": self.upload,
+            "status": self.state["order_status"],
+            "revenue": text(self.state.get("revenue")),
+            "cost": text(self.state.get("cost")),
+            "currency": self.state.get("currency") or "RUB",
+            "goals": {name: text(price) for name, price in self.state.get("goals", {}).items()},
+            "identifiers": identifiers(self.state),
+            "changed": self.changed,
+            "taken": self.taken,
+        }
 
 
 @dataclass(slots=True)
@@ -124,7 +124,7 @@ class Order:
             "create_date_time": self.created_text,
             "created": epoch_iso(self.created),
             "client_uniq_id": self.state.get("client_uniq_id"),
-            "identifiers": {name: self.state[name] for name in LISTS if self.state.get(name)},
+            "identifiers": identifiers(self.state),
             "linked": self.visit is not None,
             "goals": sorted(self.goals),
             "uploads": self.uploads,
@@ -132,26 +132,12 @@ class Order:
         }
 
 
-def table(content: bytes, delimiter: str) -> tuple[list[str], list[list[str]]]:
-    """Header and lines of a file."""
-    try:
-        lines = csv.reader(io.StringIO(content.decode("utf-8"), newline=""), delimiter=delimiter, strict=True)
-        found = [line for line in lines if line]
-    except UnicodeDecodeError:
-        raise BadFile("the file is not UTF-8") from None
-    except csv.Error as problem:
-        raise BadFile(f"the file is not CSV: {problem}") from None
-    if not found:
-        raise BadFile("the file is empty, a header line is required")
-    return found[0], found[1:]
+def identifiers(state: dict[str, Any]) -> dict[str, list[str]]:
+    return {name: state[name] for name in LISTS if state.get(name)}
 
 
 def check_header(header: list[str]) -> None:
-    unknown = [name for name in header if name not in COLUMNS]
-    if unknown:
-        raise BadFile(f"unknown column {unknown[0]!r}")
-    if len(set(header)) < len(header):
-        raise BadFile("a column is repeated")
+    check_names(header, COLUMNS)
     if "create_date_time" not in header:
         raise BadFile("column create_date_time is required")
     if not set(header) & set(LISTS):
@@ -161,12 +147,12 @@ def check_header(header: list[str]) -> None:
 class Reader:
     """Turns lines into rows, by the rules of one counter at one moment."""
 
-    def __init__(self, config: YandexConfig, counter: Counter, header: list[str], now: float) -> None:
+    def __init__(self, config: YandexConfig, counter: Counter, goals: set[str], header: list[str], now: float) -> None:
         self._config = config
         self._header = header
         self._now = now
-        self._zone = timezone(timedelta(minutes=counter.time_zone_offset))
-        self._goals = {goal.url for goal in counter.goals if goal.type == "action"}
+        self._zone = counter.zone()
+        self._goals = goals
         self._oldest = now - config.max_order_age_days * 86400
 
     def row(self, line: list[str]) -> Row:
@@ -224,7 +210,7 @@ class Reader:
             raise BadRow(f"at least one of {', '.join(LISTS)} is required")
 
 
-def _moment(found: re.Match[str], zone: timezone) -> datetime | None:
+def _moment(found: re.Match[str], zone: tzinfo) -> datetime | None:
     year = int(found["Y"]) + (2000 if len(found["Y"]) == 2 else 0)
     h, m, s = (23, 59, 59) if found["h"] is None else (int(found["h"]), int(found["m"]), int(found["s"] or 0))
     try:

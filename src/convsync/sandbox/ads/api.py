@@ -153,7 +153,7 @@ class Ads:
             noted.rows = len(getattr(message, method.rows))
         faults = self._box.faults
         fault = faults.choose(method.operation, noted.rows, reading=True) or faults.choose(method.operation, noted.rows)
-        if fault and fault.kind == "reset_late":
+        if fault:
             self._box.postpone(fault, lambda: self._arrive(method, call, message, noted))
         reply = Reply() if fault and not fault.applies_first() else self._handled(method, call, message, noted)
         if fault:
