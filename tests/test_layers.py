@@ -26,6 +26,8 @@ MAY = {
     "convsync.ledger": NOUNS | {"convsync", "convsync.normalise", "convsync.ledger"},
     "convsync.run": NOUNS | {"convsync.ledger"},
     "convsync.uploads": NOUNS | {"convsync.destinations", "convsync.ledger", "convsync.run", "convsync.workers"},
+    "convsync.settling": NOUNS | {"convsync.ledger", "convsync.run", "convsync.uploads"},
+    "convsync.watch": NOUNS | {"convsync.ledger", "convsync.run", "convsync.uploads"},
     "convsync.rehearsal": NOUNS | {"convsync.ledger", "convsync.run", "convsync.uploads"},
     "convsync.sync": NOUNS
     | {
@@ -34,6 +36,8 @@ MAY = {
         "convsync.ledger",
         "convsync.run",
         "convsync.uploads",
+        "convsync.settling",
+        "convsync.watch",
         "convsync.rehearsal",
     },
     "convsync.costs": NOUNS | {"convsync.normalise", "convsync.costs"},

@@ -129,7 +129,7 @@ def test_a_request_is_not_begun_when_the_lease_could_end_before_the_answer(world
     engine = world.engine()
     engine._begin("sync")
     engine.uploads.channels[0].lease.until = 0.0
-    engine.uploads._renew = lambda channel: None  # type: ignore[method-assign]  # as if it ran out right after being renewed
+    engine.uploads.renew = lambda channel: None  # type: ignore[method-assign]  # as if it ran out right after being renewed
     engine._read()
     engine.uploads.upload()
     engine._end()
@@ -154,8 +154,8 @@ def test_a_run_whose_lease_was_taken_over_records_nothing_more(world: World, mon
 
     taken, go_on = threading.Event(), threading.Event()
     monkeypatch.setattr(Wire, "exchange", overtaken)
-    collect = Uploads._collect
-    monkeypatch.setattr(Uploads, "_collect", lambda self: (_take_over(world, taken, go_on), collect(self)))
+    collect = Uploads.collect
+    monkeypatch.setattr(Uploads, "collect", lambda self: (_take_over(world, taken, go_on), collect(self)))
     with pytest.raises(LedgerBusy):
         sleeper.sync()
     monkeypatch.undo()

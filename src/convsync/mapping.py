@@ -24,12 +24,19 @@ PLATFORM_WORDS = {
 """What `utm_source` says about whose click it was, letters only, when there is no click id."""
 
 
+WITHOUT_ID = (SkipReason.NO_IDENTIFIER, SkipReason.BAD_IDENTIFIER)
+
+
 class Address(NamedTuple):
-    """One destination an action goes to: the route, its part of the `[actions.*]` section, the sources that feed it."""
+    """One destination an action goes to: the route, its part of the `[actions.*]` section, the sources that feed it.
+
+    `other` takes what the route cannot carry for want of an id that it knows.
+    """
 
     route: Route
     target: Any
     sources: frozenset[str] | None = None
+    other: Route | None = None
 
 
 class Rule(NamedTuple):
@@ -48,20 +55,21 @@ class Mapper:
         self.phone_region = phone_region
         self.strangers = {
             name: tuple(
-                Skip(route.name, SkipReason.NOT_MAPPED)
-                for route in routes
-                if route.name not in {address.route.name for address in rule.addresses}
+                Skip(other, SkipReason.NOT_MAPPED)
+                for other in dict.fromkeys(route.name for route in routes)
+                if other not in {address.route.name for address in rule.addresses}
             )
             for name, rule in rules.items()
         }
 
-    def goals(self) -> dict[str, frozenset[str]]:
-        """By destination: what the configuration sends there."""
-        found: dict[str, set[str]] = {}
+    def goals(self) -> dict[tuple[str, str], frozenset[str]]:
+        """By destination and door: what the configuration sends there."""
+        found: dict[tuple[str, str], set[str]] = {}
         for rule in self.rules.values():
             for address in rule.addresses:
-                found.setdefault(address.route.name, set()).add(address.target.goal_key)
-        return {name: frozenset(goals) for name, goals in found.items()}
+                for door, goal in address.target.doors.items():
+                    found.setdefault((address.route.name, door), set()).add(goal)
+        return {where: frozenset(goals) for where, goals in found.items()}
 
     def page(self, actions: Sequence[Action], now: datetime) -> list[Mapped]:
         return [self.action(action, now) for action in actions]
@@ -82,18 +90,33 @@ class Mapper:
         elif rule.addresses:
             somebody = person(action, self.phone_region)
             age = now - occurred_at
-            for route, target, sources in rule.addresses:
+            for route, target, sources, other in rule.addresses:
                 oldest = rule.max_age or route.max_age
                 if sources is not None and action.source not in sources:
                     results.append(Skip(route.name, SkipReason.NOT_MAPPED, "its source does not feed this destination"))
                 elif age > oldest:
-                    results.append(Skip(route.name, SkipReason.TOO_OLD, f"older than {oldest.days} days"))
-                else:
+                    results.append(_too_old(route, oldest))
+                elif other is None:
                     results.append(route.convert(action, somebody, target, value))
+                else:
+                    oldest = rule.max_age or other.max_age
+                    asked = _too_old(other, oldest) if age > oldest else other.convert(action, somebody, target, value)
+                    results.append(_either(route.convert(action, somebody, target, value), asked))
         if not results:
             results.append(Skip("", SkipReason.NOT_MAPPED))
         due_at = int(occurred_at.timestamp() * 1000) + FUTURE_MARGIN_MS if ahead else 0
         return _mapped(action, rule.kind, value, tuple(results), due_at)
+
+
+def _too_old(route: Route, oldest: timedelta) -> Skip:
+    return Skip(route.name, SkipReason.TOO_OLD, f"older than {oldest.days} days, which {route.route} does not take")
+
+
+def _either(first: Conversion | Skip, other: Conversion | Skip) -> Conversion | Skip:
+    """What goes by the first way where it can, else by the other."""
+    if isinstance(first, Skip):
+        return first if isinstance(other, Skip) or first.reason not in WITHOUT_ID else other
+    return first if first.alone is None or isinstance(other, Skip) else first._replace(alone=other)
 
 
 def _mapped(

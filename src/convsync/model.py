@@ -65,6 +65,7 @@ class SkipReason(enum.StrEnum):
     CANNOT_ADJUST = "cannot_adjust"
     REFUND_IGNORED = "refund_ignored"
     STALE = "stale"
+    OTHER_WAY = "other_way"
 
     @property
     def sentence(self) -> str:
@@ -87,6 +88,7 @@ SENTENCES = {
     SkipReason.CANNOT_ADJUST: "this platform cannot change what was once sent; the change stays in the ledger",
     SkipReason.REFUND_IGNORED: "the configuration says not to tell this platform of refunds (on_refund)",
     SkipReason.STALE: "the order has already been reported in a later state",
+    SkipReason.OTHER_WAY: "this platform was told of it by another way in, so that it would count twice by this one",
 }
 
 
@@ -177,6 +179,8 @@ class Action(NamedTuple):
     custom_variables: tuple[tuple[str, str], ...] = ()
     """Name and value of each custom variable, in the order of the configuration; empty ones are left out."""
     cart: Cart | None = None
+    cost: Decimal | None = None
+    """What the sold goods or services cost the advertiser, in major units of `currency`: value − cost is the margin."""
 
 
 class Person(NamedTuple):
@@ -218,6 +222,12 @@ class Conversion(NamedTuple):
     """Whether the platform can be told of a change of this one; on top of what its route can do at all."""
     clear: bool = False
     """Whether the payload holds a contact in clear, because the platform hashes itself: erased after the verdict."""
+    door: str = ""
+    """Which of its destination's routes takes it (`Route.door`)."""
+    identity: str = ""
+    """Where the platform tells rows apart by something that two conversions may share: that something, hashed."""
+    alone: Conversion | Skip | None = None
+    """What takes its place where it would be the first of its lane but does not say whose it is; None: it can be first."""
 
 
 class Group(NamedTuple):
@@ -298,6 +308,18 @@ class Outcome(NamedTuple):
     verdict: Verdict
     reason: str = ""
     wait: float | None = None
+
+
+class Sought(NamedTuple):
+    """A request whose outcome is unknown, as its platform can be asked for it."""
+
+    token: str
+    part: str
+    rows: int
+    since: datetime
+    """When it was begun."""
+    others: frozenset[str]
+    """What the platform calls our other requests of that time: it is none of these."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from convsync.errors import Exit
@@ -15,6 +15,11 @@ from convsync.ledger.claim import monotonic
 from convsync.model import Finding
 
 FINDINGS_KEPT = 200
+
+
+def milliseconds(span: timedelta) -> int:
+    """A span as the ledger counts time."""
+    return int(span.total_seconds() * 1000)
 
 
 class Clock(Protocol):

@@ -4,25 +4,53 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Sequence
-from datetime import UTC, timedelta
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, Protocol
 
 from convsync.errors import ConvsyncError, SourceError
 from convsync.ledger import Ledger
 from convsync.ledger.claim import monotonic
+from convsync.ledger.export import Exports, InFile
 from convsync.mapping import Mapper
 from convsync.rehearsal import Rehearsal, Show
 from convsync.run import Clock, Progress, Run, Silence, Summary, SystemClock
+from convsync.settling import Settling
 from convsync.sources import Source, Window
 from convsync.uploads import Destination, Uploads
+from convsync.watch import Watch
 
-__all__ = ["Destination", "Engine", "Summary"]
+__all__ = ["Destination", "Engine", "Sheet", "Span", "Summary"]
 
 SHORT_REST = timedelta(seconds=60)
 """A pause the platform asks for that a run sits out; a longer one is left to the next run."""
 
 ROUNDS = 3
 """How often a run goes back to what became due again while it was running."""
+
+
+class Sheet(Protocol):
+    """A file of orders on its way."""
+
+    def write(self, payloads: Iterator[bytes]) -> None:
+        """Make it, whole and safe on the disk, where nobody reads it yet. Raises ConvsyncError."""
+        ...
+
+    def publish(self) -> None:
+        """Put it where it is fetched from. Raises ConvsyncError."""
+        ...
+
+    def newest(self, payloads: Sequence[bytes]) -> bytes:
+        """The row of an order that has these states, in their order."""
+        ...
+
+
+class Span(NamedTuple):
+    """`since`: how far back a file repeats what was in one before. What happened at `until` or later is not in it."""
+
+    since: datetime
+    until: datetime
 
 
 class Engine:
@@ -42,6 +70,7 @@ class Engine:
         short_rest: timedelta = SHORT_REST,
         progress: Progress | None = None,
         send_to: frozenset[str] | None = None,
+        by_file: frozenset[str] = frozenset(),
     ) -> None:
         self.ledger = ledger
         self.destinations = destinations
@@ -54,6 +83,8 @@ class Engine:
         self.short_rest = short_rest
         self.progress = progress or Silence()
         self.send_to = send_to
+        self.by_file = by_file
+        """Destinations that nothing is sent to, because they fetch a file: see `export`."""
 
     # -- commands
 
@@ -68,8 +99,22 @@ class Engine:
     def settle(self) -> Summary:
         """Only find out what became of earlier requests."""
         self._begin("settle")
-        self.uploads.settle()
+        self.settling.settle()
         return self._end()
+
+    def export(self, name: str, sheet: Sheet, span: Span, *, dry_run: bool = False) -> tuple[Summary, InFile | None]:
+        """Read and plan as `sync` does, then write the orders of one destination to a file instead of sending them.
+
+        The file is whole before the ledger says that its orders were in one, and in its place after: whoever dies in
+        between leaves the old file, and the next one has these orders too. Returns what is in it; None: it was not made.
+        """
+        with self.ledger.store.rehearsal() if dry_run else nullcontext():
+            self._begin("export", dry_run=dry_run)
+            self._plan(self._read)
+            done = None if self.run.stop.is_set() else self._export(name, sheet, span)
+            summary = self._end()
+        summary.head = "" if dry_run else summary.head
+        return summary, done
 
     def rehearse(
         self,
@@ -97,17 +142,20 @@ class Engine:
 
     def _run(self, command: str, take_in: Callable[[], None]) -> Summary:
         self._begin(command)
-        before_id = (self.ledger.store.one("SELECT max(id) FROM delivery") or 0) + 1
-        self.uploads.settle()
-        self.uploads.retire()
-        take_in()
-        self.uploads.expire(before_id)
+        self._plan(take_in)
         for _ in range(ROUNDS):
             self.uploads.upload()
-            self.uploads.settle()
+            self.settling.settle()
             if not self.uploads.work_left():
                 break
         return self._end()
+
+    def _plan(self, take_in: Callable[[], None]) -> None:
+        before_id = (self.ledger.store.one("SELECT max(id) FROM delivery") or 0) + 1
+        self.settling.settle()
+        self.uploads.retire()
+        take_in()
+        self.uploads.expire(before_id)
 
     def _begin(self, command: str, *, dry_run: bool = False) -> None:
         started_at = self.clock.now()
@@ -123,19 +171,39 @@ class Engine:
             grace=self.grace.total_seconds(),
             short_rest=self.short_rest.total_seconds(),
         )
+        self.settling = Settling(self.run, self.uploads)
         for destination in self.destinations:
-            wanted = self.send_to is None or destination.route.name in self.send_to
+            name = destination.route.name
+            wanted = name not in self.by_file and (self.send_to is None or name in self.send_to)
             self.uploads.open(destination, send=wanted)
 
     def _end(self) -> Summary:
         run, summary = self.run, self.run.summary
         self.uploads.close()
         self.uploads.erase()
-        self.uploads.look_around()
+        Watch(run, self.uploads, self.by_file).look_around()
         summary.finished_at = self.clock.now()
         summary.exit_code = run.exit_code()
         summary.head = self.ledger.runs.end(run.id, summary.exit_code, summary.counts(), now=run.now())
         return summary
+
+    # -- files that a platform fetches
+
+    def _export(self, name: str, sheet: Sheet, span: Span) -> InFile | None:
+        run, exports = self.run, Exports(self.ledger.store)
+        channel = next(one for one in self.uploads.channels if (one.route.name, one.route.door) == (name, ""))
+        since, until = (int(when.timestamp() * 1000) for when in span)
+        found = exports.choose(channel.id, since, until, now=run.now())
+        try:
+            sheet.write(exports.payloads(sheet.newest))
+            if not run.summary.dry_run:
+                exports.mark(now=run.now(), run_id=run.id)
+            sheet.publish()
+        except ConvsyncError as error:
+            run.misconfigured = True
+            run.find("error", "export", name, error.message, error.advice)
+            return None
+        return found
 
     # -- read → map → plan
 

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 from convsync.destinations import Route
 from convsync.errors import Halted, NotSent, PlatformUnavailable, Unclear
-from convsync.ledger import Batch, Lease, Patience, Poll, Traits
-from convsync.ledger.claim import LEASE_SECONDS, monotonic
-from convsync.model import Answer, Finding, Group, OnUnknown, Outcome, State, Verdict
-from convsync.run import Run
+from convsync.ledger import Batch, Doubt, Lease, Patience, Poll, Traits
+from convsync.ledger.claim import LEASE_SECONDS, Encode, monotonic
+from convsync.model import Answer, Finding, Group, Outcome, Verdict
+from convsync.run import Run, milliseconds
 from convsync.workers import Workers
 
 FAILURES_IN_A_ROW = 5
@@ -31,6 +31,10 @@ SPLITS = 200
 
 OURS = ("interrupted", "deadline", "lease_too_short", "lease_lost")
 """Reasons of NotSent that say nothing about the platform."""
+
+
+UNHEARD = object()
+"""A question that brought no answer."""
 
 
 class Destination(NamedTuple):
@@ -75,21 +79,21 @@ class Channel:
 
 
 class Job(NamedTuple):
-    """What a worker thread is waiting for."""
+    """What a worker thread is waiting for, and who hears of it."""
 
     channel: Channel
-    kind: str
-    subject: Batch | Poll | None
+    subject: Batch | Poll | Doubt | None
+    heard: Callable[[Job, Future[Any]], None]
 
 
 class Uploads:
-    """The destinations of one run, and by name the goals that are sent there. `grace` and `short_rest` are seconds."""
+    """The destinations of one run, and by name and door the goals that are sent there. `grace`, `short_rest`: seconds."""
 
     def __init__(
         self,
         run: Run,
         destinations: Sequence[Destination],
-        goals: Mapping[str, frozenset[str]],
+        goals: Mapping[tuple[str, str], frozenset[str]],
         *,
         grace: float,
         short_rest: float,
@@ -100,6 +104,8 @@ class Uploads:
         self.grace = grace
         self.short_rest = short_rest
         self.channels: list[Channel] = []
+        self.first_batch = (self.ledger.store.one("SELECT max(id) FROM batch") or 0) + 1
+        """The first that may be of this run."""
         self.jobs: dict[Future[Any], Job] = {}
         self.workers = Workers(max(1, sum(one.route.in_flight for one in destinations)))
         self.drained_at: float | None = None
@@ -107,22 +113,28 @@ class Uploads:
     def open(self, destination: Destination, *, send: bool) -> None:
         """Take the lease of a destination; what a dead run left in flight there becomes unknown, whatever the route."""
         route, run = destination.route, self.run
-        number = self.ledger.runs.enlist(route.name, route.platform, route.account, route.route, route.on_unknown)
+        number = self.ledger.runs.enlist(
+            route.name, route.platform, route.account, route.route, route.on_unknown, door=route.door
+        )
         lease = self.ledger.claim.lease(number, run.id, now=run.now())
         counts = run.summary.destinations.setdefault(route.name, Counter())
         channel = Channel(destination, number, lease, counts, open=send)
-        self._renew(channel)
+        self.renew(channel)
         route.wire.before_bytes = channel.check_lease
         route.wire.stop = run.stop
         route.wire.deadline = time.monotonic() + run.ends_at - monotonic()
         self.channels.append(channel)
-        self.ledger.plan.traits[route.name] = Traits(
+        self.ledger.plan.traits[route.name, route.door] = Traits(
             number,
             route.adjusts,
             route.snapshots,
-            int(route.adjust_max_age.total_seconds() * 1000),
+            milliseconds(route.adjust_max_age),
             route.merge,
             route.redact,
+            None if route.first_max_age is None else milliseconds(route.first_max_age),
+            route.tells_more,
+            route.fixed,
+            route.shift if route.fixed else None,
         )
         self.ledger.claim.take_over(lease, now=run.now(), run_id=run.id)
 
@@ -146,23 +158,27 @@ class Uploads:
                     return
                 self.run.stop.wait(pause)
                 continue
-            self._collect()
-            if self.run.stop.is_set() and not self._drain():
+            self.collect()
+            if self.run.stop.is_set() and not self.drain():
                 return
 
     def _fill(self, channel: Channel) -> None:
         """Claim for a channel as long as it has room. A process that dies here leaves at most what it claimed."""
         while channel.active < channel.route.in_flight and self.may_claim(channel):
-            self._renew(channel)
+            self.renew(channel)
             if not channel.ready:
-                self._learn(channel)
+                self.learn(channel)
                 return
             batch = self.claim(channel)
             if batch is None:
                 if channel.pieces:
                     continue  # nothing is due any more in this one
                 return
-            self._submit(channel, "send", batch, partial(channel.route.send, batch.body, len(batch.items), batch.group))
+            self.send(channel, batch)
+
+    def send(self, channel: Channel, batch: Batch) -> None:
+        call = partial(channel.route.send, batch.body, len(batch.items), batch.group)
+        self.submit(channel, batch, call, self._answered)
 
     def may_claim(self, channel: Channel) -> bool:
         if not channel.open or self.run.must_stop() or channel.rest_until > monotonic():
@@ -173,15 +189,9 @@ class Uploads:
 
     def claim(self, channel: Channel) -> Batch | None:
         route, pieces = channel.route, channel.pieces
-
-        def encode(payloads: Sequence[bytes], token: str, group: Group) -> bytes:
-            try:
-                return route.encode(payloads, token, group)
-            except Exception as error:
-                raise _CannotEncode(type(error).__name__) from error
-
-        try:
-            batch = self.ledger.claim.batch(
+        return self.claimed(
+            channel,
+            lambda encode: self.ledger.claim.batch(
                 channel.lease,
                 route.batch_rows,
                 encode,
@@ -189,8 +199,20 @@ class Uploads:
                 run_id=self.run.id,
                 ids=pieces.popleft() if pieces else None,
                 apart=route.apart,
+                changes=route.changes_apart,
                 goals=route.goals_together if self._many_goals(route) else None,
-            )
+            ),
+        )
+
+    def claimed(self, channel: Channel, claim: Callable[[Encode], Batch | None]) -> Batch | None:
+        def encode(payloads: Sequence[bytes], token: str, group: Group) -> bytes:
+            try:
+                return channel.route.encode(payloads, token, group)
+            except Exception as error:
+                raise _CannotEncode(type(error).__name__) from error
+
+        try:
+            batch = claim(encode)
         except _CannotEncode as error:  # nothing was claimed: the transaction is undone
             self.give_up(channel, f"a request could not be built ({error}), please report this")
             return None
@@ -199,30 +221,40 @@ class Uploads:
         return batch
 
     def _many_goals(self, route: Route) -> bool:
-        return route.goals_together is not None and len(self.goals.get(route.name, ())) > route.goals_together
+        return (
+            route.goals_together is not None
+            and len(self.goals.get((route.name, route.door), ())) > route.goals_together
+        )
 
-    def _learn(self, channel: Channel) -> None:
+    def learn(self, channel: Channel) -> None:
         """Before the first claim: what only the platform knows, asked once and then remembered by the ledger."""
         if channel.active:
             return
         known = self.ledger.runs.learned(channel.id)
-        self._submit(channel, "learn", None, partial(channel.route.learn, known))
+        self.submit(channel, None, partial(channel.route.learn, known), self._learned)
 
-    def _renew(self, channel: Channel) -> None:
+    def renew(self, channel: Channel) -> None:
         if channel.lease.remaining() < 0.7 * channel.lease_seconds:
             self.ledger.claim.renew(channel.lease, now=self.run.now(), seconds=channel.lease_seconds)
 
-    def _submit(self, channel: Channel, kind: str, subject: Batch | Poll | None, call: Callable[[], Any]) -> None:
+    def submit(
+        self,
+        channel: Channel,
+        subject: Batch | Poll | Doubt | None,
+        call: Callable[[], Any],
+        heard: Callable[[Job, Future[Any]], None],
+    ) -> None:
+        """Let a worker thread make `call`; this one hears of it in `collect`."""
         channel.active += 1
-        self.jobs[self.workers.submit(call)] = Job(channel, kind, subject)
+        self.jobs[self.workers.submit(call)] = Job(channel, subject, heard)
 
-    def _collect(self) -> None:
+    def collect(self) -> None:
         """Record whatever came back; wait for it a moment, so that a signal is seen soon."""
         done, _ = wait(self.jobs, timeout=0.25, return_when=FIRST_COMPLETED)
         for future in done:
             job = self.jobs.pop(future)
             job.channel.active -= 1
-            {"learn": self._learned, "send": self._answered, "poll": self._polled}[job.kind](job, future)
+            job.heard(job, future)
 
     def _learned(self, job: Job, future: Future[Any]) -> None:
         channel = job.channel
@@ -233,7 +265,7 @@ class Uploads:
         except (NotSent, Unclear, PlatformUnavailable) as error:
             self.give_up(channel, f"it could not be asked what an upload needs ({error})")
         except Exception as error:  # noqa: BLE001 - a fault of ours in a worker thread stops one destination, not the run
-            self._bug(channel, error)
+            self.bug(channel, error)
             self.give_up(channel, "what an upload needs could not be found out")
         else:
             channel.ready = True
@@ -256,7 +288,7 @@ class Uploads:
         self.run.progress.sent(channel.route.name, len(batch.items))
         if answer.split and len(batch.items) > 1:
             self._split(channel, batch.items)
-        self._follow(channel, answer)
+        self.follow(channel, answer)
 
     def _split(self, channel: Channel, items: tuple[int, ...]) -> None:
         """Refused as a whole without naming a row: send the halves apart, but not for ever."""
@@ -290,7 +322,7 @@ class Uploads:
             return Answer(Outcome(Verdict.RETURNED, halt.finding.code), halt=halt.finding)
         except Exception as error:  # noqa: BLE001 - a fault of ours in a worker thread: the bytes may have left
             channel.failures += 1
-            self._bug(channel, error)
+            self.bug(channel, error)
             return Answer(Outcome(Verdict.UNKNOWN, f"answer not understood: {type(error).__name__}"))
         assert isinstance(answer, Answer)
         if answer.default.verdict is Verdict.UNKNOWN or _brought_nothing(answer):
@@ -299,13 +331,13 @@ class Uploads:
             channel.failures = 0
         return answer
 
-    def _bug(self, channel: Channel, error: Exception) -> None:
+    def bug(self, channel: Channel, error: Exception) -> None:
         self.run.find(
             "error", "bug", channel.route.name, f"an answer was not understood ({type(error).__name__}).",
             "Please report this; what was asked or sent counts neither as done nor as refused.",
         )  # fmt: skip
 
-    def _follow(self, channel: Channel, answer: Answer) -> None:
+    def follow(self, channel: Channel, answer: Answer) -> None:
         """What an answer means for the rest of the run."""
         for finding in answer.findings:
             self.run.summary.find(finding)
@@ -343,70 +375,14 @@ class Uploads:
         ]
         return None if self.run.must_stop() or not rests else max(0.01, min(rests))
 
-    # -- settle
-
-    def settle(self) -> None:
-        """Ask what became of accepted requests; give what is unknown another try where repeats are harmless."""
-        for channel in self.channels:
-            if channel.open and not self.run.must_stop():
-                for poll in self.ledger.record.polls_due(channel.id, self.run.now()):
-                    self._ask(channel, poll)
-        while self.jobs:
-            self._collect()
-            if self.run.stop.is_set() and not self._drain():
-                return
-        for channel in self.channels:
-            if channel.route.on_unknown is OnUnknown.RESEND:
-                self.ledger.record.requeue_unknown(
-                    channel.id, channel.destination.patience, now=self.run.now(), run_id=self.run.id
-                )
-
-    def _ask(self, channel: Channel, poll: Poll) -> None:
-        while channel.active >= channel.route.in_flight:
-            self._collect()
-            if self.run.stop.is_set():
-                return
-        if channel.open:
-            self._renew(channel)
-            age = timedelta(milliseconds=self.run.now() - poll.created_at)
-            self._submit(channel, "poll", poll, partial(channel.route.poll, poll.ref, poll.rows, age))
-
-    def _polled(self, job: Job, future: Future[Any]) -> None:
-        poll, channel = job.subject, job.channel
-        assert isinstance(poll, Poll)
-        try:
-            answer = future.result()
-        except Halted as halt:
-            self.stop(channel, halt.finding)
-            return
-        except (NotSent, Unclear) as error:
-            # a question may be asked again at any time: nothing is recorded, the poll stays due
-            channel.failures += 1
-            if channel.failures >= FAILURES_IN_A_ROW:
-                self.give_up(channel, f"it does not tell what became of earlier uploads ({error.reason})")
-            return
-        except Exception as error:  # noqa: BLE001 - the same: the poll stays due
-            self._bug(channel, error)
-            return
-        counts = self.ledger.record.polled(
-            poll.batch_id,
-            answer,
-            channel.destination.patience,
-            epoch=channel.lease.epoch,
-            now=self.run.now(),
-            run_id=self.run.id,
-        )
-        channel.failures = 0
-        channel.counts.update(counts)
-        self._follow(channel, answer)
+    # -- what has no more chance
 
     def retire(self) -> None:
         """What waits for a goal that was mended or taken out of the configuration must not stand in the way."""
         for channel in self.channels:
             name = channel.route.name
-            gone = self.ledger.record.retire(
-                channel.id, self.goals.get(name, frozenset()), now=self.run.now(), run_id=self.run.id
-            )
+            goals = self.goals.get((name, channel.route.door), frozenset())
+            gone = self.ledger.record.retire(channel.id, goals, now=self.run.now(), run_id=self.run.id)
             channel.counts["superseded"] += gone
             if gone:
                 self.run.find(
@@ -418,16 +394,19 @@ class Uploads:
         """What waited in the ledger since earlier runs and is now too old for its platform."""
         now = self.run.clock.now()
         for channel in self.channels:
-            oldest, oldest_change = (
-                int((now - age).timestamp() * 1000) for age in (channel.route.max_age, channel.route.adjust_max_age)
+            route = channel.route
+            oldest, change, first = (
+                None if age is None else int((now - age).timestamp() * 1000)
+                for age in (route.max_age, route.adjust_max_age, route.first_max_age)
             )
+            assert oldest is not None and change is not None
             channel.counts["expired"] += self.ledger.record.expire(
-                channel.id, before_id, oldest, oldest_change, now=self.run.now(), run_id=self.run.id
+                channel.id, before_id, oldest, change, first, now=self.run.now(), run_id=self.run.id
             )
 
     # -- the end
 
-    def _drain(self) -> bool:
+    def drain(self) -> bool:
         """After a signal: whether to wait on for the answers that are still out."""
         if self.drained_at is None:
             self.drained_at = monotonic() + self.grace
@@ -435,8 +414,8 @@ class Uploads:
 
     def abandon(self) -> None:
         """After a signal: answers still out when the grace is over are unknown; nobody waits for them any more."""
-        while self.jobs and self._drain():
-            self._collect()
+        while self.jobs and self.drain():
+            self.collect()
         for job in list(self.jobs.values()):
             if isinstance(job.subject, Batch):
                 outcome = Outcome(Verdict.UNKNOWN, "interrupted while the answer was on its way")
@@ -452,45 +431,10 @@ class Uploads:
                 )
         self.jobs.clear()
 
-    def look_around(self) -> None:
-        """What waits for a person, from this run or an earlier one, is told every time."""
-        for channel in self.channels:
-            name, counts = channel.route.name, channel.counts
-            counts["superseded"] += self.run.summary.taken.superseded[name]
-            standing = self.ledger.record.standing(channel.id)
-            rehearsed = self.run.summary.dry_run
-            counts["in_flight"] = 0 if rehearsed else standing[State.IN_FLIGHT]
-            if counts["refused"] and not rehearsed:
-                self.run.find(
-                    "error", "refused", name, f"{conversions(counts['refused'])} refused.",
-                    f"See: convsync ledger list --destination {name} --state refused",
-                )  # fmt: skip
-            if standing[State.HELD]:
-                self.run.find(
-                    "error", "held", name, f"{conversions(standing[State.HELD])} waiting for a person.",
-                    f"See: convsync ledger list --destination {name} --state held",
-                )  # fmt: skip
-            if standing[State.UNKNOWN] and channel.route.on_unknown is OnUnknown.HOLD:
-                self.run.find(
-                    "error", "unknown", name,
-                    f"{conversions(standing[State.UNKNOWN])} in doubt: sent, perhaps arrived, and the platform cannot be asked.",
-                    f"See: convsync ledger list --destination {name} --state unknown",
-                )  # fmt: skip
-            elif standing[State.UNKNOWN]:
-                self.run.unfinished = True
-                self.run.find(
-                    "warning", "unsettled", name,
-                    f"{conversions(standing[State.UNKNOWN])} without a known outcome yet.", "The next run settles this.",
-                )  # fmt: skip
-            if channel.failures and channel.route.on_unknown is not OnUnknown.HOLD:
-                self.give_up(channel, "its last request came to nothing")
-            if channel.open and self.run.deadline_passed() and self.ledger.claim.due(channel.id, self.run.now()):
-                self.give_up(channel, "the deadline of the run came first")
-
     def erase(self) -> None:
         """Contacts in clear of what has its verdict: nothing more is to be sent with them."""
         for channel in self.channels:
-            self.ledger.record.redact(channel.id, channel.route.redact)
+            self.ledger.record.redact(channel.id, channel.route.redact, whole=channel.route.redacted_is_whole)
 
 
 class _CannotEncode(Exception):

@@ -6,7 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from convsync.model import WHOLE, Action, Answer, Conversion, Finding, Group, OnUnknown, Outcome, Person, Skip, Verdict
+from convsync.model import (
+    WHOLE,
+    Action,
+    Answer,
+    Conversion,
+    Finding,
+    Group,
+    OnUnknown,
+    Outcome,
+    Person,
+    Skip,
+    Sought,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from convsync.net import Wire
@@ -23,6 +36,8 @@ class Route(Protocol):
     """The section's name in the configuration, part of every key."""
     route: str
     """`google.data_manager`, `yandex.orders`, `vk.pixel` …"""
+    door: str = ""
+    """Tells the routes of one section apart: empty for its first or only one, `conversions` for Yandex's second."""
     platform: str
     account: str
     on_unknown: OnUnknown
@@ -33,7 +48,12 @@ class Route(Protocol):
     reason_per_row: bool
     """Whether the platform ever gives a verdict per row; if not, deliveries end as `accepted`."""
     apart: bool = False
-    """Whether rows have to be told apart by their part, and adjustments from first tellings: one `Group` a request."""
+    """Whether rows have to be told apart by their part: one `Group` a request."""
+    changes_apart: bool = True
+    """Where rows are told apart: whether adjustments are, too, from first tellings."""
+    fixed: bool = False
+    """Whether what identifies a row at the platform is part of the row, so that `merge` carries it from the first
+    telling into each change, and `shift` makes room where two conversions would be one row there."""
     goals_together: int | None = None
     """How many goals the rows of one request may have between them; None: any number."""
     batch_rows: int
@@ -44,14 +64,32 @@ class Route(Protocol):
     """The longest one `send` may take, retries included; a lease must outlast it."""
     max_age: timedelta
     adjust_max_age: timedelta
+    first_max_age: timedelta | None = None
+    """How old an action may be to open a lane of a route that `snapshots`; None: as `max_age`."""
+    link_window: timedelta | None = None
+    """How long after a visit or click the platform ties a conversion to it, where it is so short that waiting matters."""
+    quarantine: timedelta = timedelta(0)
+    """Where an outcome in doubt is asked for: how long a request may still arrive, after which it may be sent again."""
+
+    redacted_is_whole: bool = False
+    """Whether a redacted payload can still be sent, its contacts hashed."""
 
     def convert(self, action: Action, person: Person, target: Any, value: int | None) -> Conversion | Skip:
         """Address `action` to `target`, this destination's part of an `[actions.*]` section; `value` in minor units."""
         ...
 
     def merge(self, earlier: bytes, later: bytes) -> bytes:
-        """For a route that `snapshots`: the payload of `later`, with what `earlier` of the same lane had fixed."""
+        """The payload of `later`, with what `earlier` (of the same lane or, of `fixed` rows, of the same key) had fixed."""
         return later
+
+    def shift(self, conversion: Conversion) -> Conversion:
+        """For a route with `fixed` rows: the nearest row that the platform would tell apart from this one."""
+        return conversion
+
+    def tells_more(self, earlier: bytes, later: bytes) -> bool:
+        """For a route that `snapshots`: whether `later` says of whom or what it cost, where value and status are the same,
+        something that `earlier` did not."""
+        return False
 
     def learn(self, known: Mapping[str, str]) -> Mapping[str, str]:
         """Find out, once, what encoding needs and only the platform knows (a time zone). Returns what to remember."""
@@ -80,6 +118,13 @@ class Route(Protocol):
     def poll(self, ref: str, rows: int, age: timedelta) -> Answer:
         """Ask what became of an accepted request. `default` ACCEPTED with `poll_in` means: not yet."""
         return Answer(Outcome(Verdict.ACCEPTED))
+
+    def find(self, sought: Sought) -> Answer | None:
+        """Ask whether a request has arrived: what `send` would have answered, or None.
+
+        For a route whose `on_unknown` is ASK.
+        """
+        return None
 
     def probe(self) -> list[Finding]:
         """`check --online`: look, without sending a conversion, whether an upload could work."""

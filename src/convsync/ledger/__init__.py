@@ -13,11 +13,24 @@ from convsync.ledger.claim import Batch, Claimer, Lease
 from convsync.ledger.clicks import Clicks
 from convsync.ledger.figures import Figures
 from convsync.ledger.plan import Planner, Taken, Traits
-from convsync.ledger.record import Patience, Poll, Recorder
+from convsync.ledger.record import Doubt, Patience, Poll, Recorder
 from convsync.ledger.runs import Runs
 from convsync.ledger.store import Lock, Store
 
-__all__ = ["Audit", "Batch", "Figures", "Filter", "Lease", "Ledger", "Lock", "Patience", "Poll", "Taken", "Traits"]
+__all__ = [
+    "Audit",
+    "Batch",
+    "Doubt",
+    "Figures",
+    "Filter",
+    "Lease",
+    "Ledger",
+    "Lock",
+    "Patience",
+    "Poll",
+    "Taken",
+    "Traits",
+]
 
 
 class Ledger:

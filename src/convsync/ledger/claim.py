@@ -55,7 +55,10 @@ WHERE d.destination_id = :destination AND d.state = 'pending' AND d.not_before <
   AND (d.after_id IS NULL OR NOT EXISTS ({OPEN_BEFORE}))
 ORDER BY d.not_before, d.id"""
 
-DUE_THESE = DUE.replace("FROM delivery d\n", "FROM json_each(:ids) j CROSS JOIN delivery d ON d.id = j.value\n", 1)
+PARTS = DUE.replace(ADJUSTS, "0")
+"""The same where a change and a first telling look alike."""
+
+THESE = ("FROM delivery d\n", "FROM json_each(:ids) j CROSS JOIN delivery d ON d.id = j.value\n", 1)
 
 CHANGES = f"""
 SELECT max(d.planned_at, a.occurred_at + 1000) / 1000 + d.revision - 2, ({EARLIER.format("coalesce(max(b.created_at), 0) / 1000")})
@@ -144,12 +147,13 @@ class Claimer:
         run_id: str,
         ids: Sequence[int] | None = None,
         apart: bool = False,
+        changes: bool = True,
         goals: int | None = None,
     ) -> Batch | None:
         """Move up to `limit` due deliveries (or those of `ids` that are due) to `in_flight` and store their request.
 
-        `apart`: only those that may share a request with the one that is due first, and have no more than `goals`
-        goals between them.
+        `apart`: only those that may share a request with the one that is due first (`changes`: changes share none with
+        first tellings), and have no more than `goals` goals between them.
         """
         with self.store.atomic() as conn:
             self._still_ours(lease.destination_id, lease.epoch)
@@ -157,7 +161,7 @@ class Claimer:
             bound = {"batch": number, "now": now, "destination": lease.destination_id, "limit": limit}
             group = WHOLE
             if apart and (ids is not None or goals is not None or self._mixed(lease.destination_id)):
-                ids, group = self._together(bound, ids, limit, goals)
+                ids, group = self._together(DUE if changes else PARTS, bound, ids, limit, goals)
             if ids is None:
                 claimed = conn.execute(CLAIM, bound)
             else:
@@ -166,7 +170,7 @@ class Claimer:
             if not items:
                 return None
             text = _json(items)
-            if group != WHOLE:
+            if group != WHOLE and changes:
                 group = self._changed(group, text)
             token = hashlib.sha256(f"{run_id}/{number}/{now}".encode()).hexdigest()[:24]
             body = encode(self.payloads(text, len(items)), token, group)
@@ -184,16 +188,49 @@ class Claimer:
             events.append(conn, "claimed", said, at=now, run_id=run_id, batch_id=number)
         return Batch(number, token, lease.destination_id, lease.epoch, items, body, group)
 
+    def again(self, lease: Lease, batch_id: int, encode: Encode, *, now: int, run_id: str) -> Batch | None:
+        """Move a batch in doubt back to `in_flight`, to send its identical bytes again; None where that cannot be.
+
+        It cannot where a person has decided about one of its rows, or where the same rows would be other bytes now
+        (another version of convsync): whoever can be asked for a request must find one and the same.
+        """
+        with self.store.atomic() as conn:
+            self._still_ours(lease.destination_id, lease.epoch)
+            token, part, text, n, digest = conn.execute(
+                "SELECT token, part, items, n, body_sha FROM batch WHERE id = ? AND state = 'unknown'", (batch_id,)
+            ).fetchone()
+            claimed = conn.execute(
+                "UPDATE delivery SET state = 'in_flight', reason = '', attempts = attempts + 1, updated_at = ?"
+                " WHERE id IN (SELECT value FROM json_each(?)) AND batch_id = ? AND state = 'unknown'",
+                (now, text, batch_id),
+            ).rowcount
+            group = Group(part) if part else WHOLE
+            body = encode(self.payloads(text, n), token, group) if claimed == n else b""
+            if claimed != n or hashlib.sha256(body).digest() != digest:
+                conn.execute(
+                    "UPDATE delivery SET state = 'unknown', attempts = attempts - 1"
+                    " WHERE id IN (SELECT value FROM json_each(?)) AND batch_id = ? AND state = 'in_flight'",
+                    (text, batch_id),
+                )
+                return None
+            conn.execute(
+                "UPDATE batch SET state = 'in_flight', epoch = ?, run_id = ?, poll_at = NULL, answered_at = NULL WHERE id = ?",
+                (lease.epoch, run_id, batch_id),
+            )
+            said = {"from": ["unknown"], "to": "in_flight", "n": n, "body": digest.hex()}
+            events.append(conn, "resent", said, at=now, run_id=run_id, batch_id=batch_id)
+        return Batch(batch_id, token, lease.destination_id, lease.epoch, tuple(orjson.loads(text)), body, group)
+
     def _mixed(self, destination_id: int) -> bool:
         """Whether anything waits that might not share a request with everything else: the rare case, and the slow one."""
         query = "SELECT 1 FROM delivery WHERE destination_id = ? AND state = 'pending' AND (part <> '' OR revision > 1) LIMIT 1"
         return self.store.one(query, (destination_id,)) is not None
 
     def _together(
-        self, bound: dict[str, Any], ids: Sequence[int] | None, limit: int, goals: int | None
+        self, due: str, bound: dict[str, Any], ids: Sequence[int] | None, limit: int, goals: int | None
     ) -> tuple[list[int], Group]:
         """What is due first, and what may share its request. One look at what is due, which ends with the last row."""
-        query = DUE if ids is None else DUE_THESE
+        query = due if ids is None else due.replace(*THESE)
         found = self.store.conn.execute(query, bound if ids is None else bound | {"ids": _json(ids)})
         kind, chosen, named = ("", 0), list[int](), set[str]()
         for number, goal, *own in found:

@@ -60,7 +60,8 @@ DOUBLED = """
 SELECT s.origin, s.platform, p.account, min(s.day), max(s.day), count(*)
 FROM spend s JOIN (SELECT DISTINCT platform, account, day FROM spend WHERE origin LIKE 'api/%') p
      ON p.platform = s.platform AND p.day = s.day
-WHERE s.origin NOT LIKE 'api/%' AND (s.account = '' OR replace(replace(s.account, '-', ''), ' ', '') = p.account)
+WHERE s.origin NOT LIKE 'api/%' AND (s.account = '' OR lower(s.account) = p.account
+    OR replace(replace(s.account, '-', ''), ' ', '') = p.account)
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
 
 UPLOADS = """
@@ -259,6 +260,27 @@ class Figures:
         bound = self._days(since, until, zone) | {"destination": destination}
         for day, *told in self.store.conn.execute(UPLOADS, bound):
             yield Uploads(date.fromisoformat(day), *told)
+
+    def sent_since(self, destination: str, since: int) -> int:
+        """How many requests left for a destination since `since` (epoch milliseconds)."""
+        query = (
+            "SELECT count(*) FROM batch b JOIN destination t ON t.id = b.destination_id"
+            " WHERE t.name = ? AND b.created_at >= ? AND b.state <> 'not_sent'"
+        )
+        return int(self.store.one(query, (destination, since)))
+
+    def waits(self, first_batch: int, destination_id: int) -> Iterator[tuple[str, int]]:
+        """Of what was told for the first time: the name of each action and the milliseconds from it to its upload.
+
+        At most a thousand rows of each request, spread over it.
+        """
+        yield from self.store.conn.execute(
+            "SELECT a.action, b.created_at - a.occurred_at FROM batch b CROSS JOIN json_each(b.items) i"
+            " CROSS JOIN delivery d ON d.id = i.value CROSS JOIN action a ON a.id = d.action_id"
+            " WHERE b.id >= ? AND b.destination_id = ? AND b.state = 'done' AND d.revision = 1"
+            " AND i.key % max(1, b.n / 1000) = 0",
+            (first_batch, destination_id),
+        )
 
     def _days(self, since: date, until: date, zone: ZoneInfo) -> dict[str, int | str]:
         """Lay out the days in `temp.day`; returns the first moment of the span and the one that ends it."""

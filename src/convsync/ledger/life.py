@@ -119,6 +119,12 @@ def _batch_sentence(event: dict[str, Any], batch: dict[str, Any], position: int)
         return f"{when}  the request came to: {to}{ref}{why}."
     if event["kind"] == "polled":
         return f"{when}  asked what became of it: {to}{why}."
+    if event["kind"] == "found":
+        return f"{when}  asked for the request, and found it as {said.get('ref') or 'sent'}: {to}{why}."
+    if event["kind"] == "resent":
+        return (
+            f"{when}  asked for the request, which was not there after the quarantine: the identical bytes went again."
+        )
     if event["kind"] == "taken_over":
         return f"{when}  its run had died before an answer was recorded: unknown, it may have arrived."
     return f"{when}  sent again is safe, the platform drops repeats by our id: {to}{why}."
@@ -131,10 +137,15 @@ def _next(store: Store, row: dict[str, Any]) -> str:
         why = f" (last time: {row['reason']})" if row["reason"] else ""
         return f"Next: it is sent {due}{why}."
     if state == "unknown":
-        on_unknown = store.one("SELECT on_unknown FROM destination WHERE name = ?", (row["destination"],))
+        query = "SELECT t.on_unknown FROM delivery d JOIN destination t ON t.id = d.destination_id WHERE d.id = ?"
+        on_unknown = store.one(query, (row["id"],))
         if on_unknown == "hold":
             return "Next: a person decides; this platform can neither be asked nor drop a repeat."
+        if on_unknown == "ask":
+            return "Next: a run asks the platform for it, and sends it again when the quarantine is over and it is not there."
         return "Next: a later run settles it."
+    if state == "held" and row["reason"].startswith("exported"):
+        return "Next: the platform fetches the file it is in; a person says when it has (`ledger resolve --as sent`)."
     poll_at = store.one("SELECT poll_at FROM batch WHERE id = ?", (row["batch"],)) if state == "accepted" else None
     more = f"What became of it is asked at {iso(poll_at)}." if poll_at else "It tells nothing more about single rows."
     return "Next: " + NEXT[state].format(more=more)[0].lower() + NEXT[state].format(more=more)[1:]

@@ -16,12 +16,16 @@ from typing import NamedTuple
 import orjson
 
 from convsync.ledger import events
+from convsync.ledger.identities import Identities
 from convsync.ledger.lanes import Lanes
 from convsync.ledger.store import Insert, Store
 from convsync.model import BadRow, Conversion, Mapped, Skip, SkipReason, State, key_of
 
 NOBODY = 0
 """The `destination_id` of a Skip that concerns every destination."""
+
+MARGIN_MS = 60_000
+"""How long after its second a row may be sent that is dated ahead of what it tells of."""
 
 UNTOLD = (SkipReason.CANNOT_ADJUST, SkipReason.REFUND_IGNORED)
 """Why a change of what was sent is not told."""
@@ -34,8 +38,8 @@ NEW_ACTIONS = Insert(
 )
 NEW_DELIVERIES = Insert(
     "delivery (id, action_id, destination_id, goal, revision, key, lane, after_id, state, reason, not_before, status,"
-    " value, currency, part, clear, planned_at, updated_at)",
-    18,
+    " value, currency, part, identity, clear, planned_at, updated_at)",
+    19,
 )
 NEW_PAYLOADS = Insert("payload (delivery_id, body)", 2)
 
@@ -59,6 +63,11 @@ class Traits(NamedTuple):
     """How old an action may be, in milliseconds, for a change of it to be told."""
     merge: Callable[[bytes, bytes], bytes]
     redact: Callable[[bytes], bytes]
+    first_ms: int | None = None
+    """How old an action may be to open a lane; None: any age."""
+    tells_more: Callable[[bytes, bytes], bool] = lambda earlier, later: False
+    fixed: bool = False
+    shift: Callable[[Conversion], Conversion] | None = None
 
 
 @dataclass
@@ -102,11 +111,11 @@ class Sent(NamedTuple):
 
 
 class Planner:
-    """Writes pages. `traits` are set by the engine once a run."""
+    """Writes pages. `traits`, by the name of a destination and its door, are set by the engine once a run."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.traits: dict[str, Traits] = {}
+        self.traits: dict[tuple[str, str], Traits] = {}
 
     def page(
         self,
@@ -149,21 +158,26 @@ class Planner:
 class _PageWriter:
     """One page on its way into the tables. Collects rows and writes them in bulk at the end."""
 
-    def __init__(self, conn: sqlite3.Connection, traits: dict[str, Traits], now: int) -> None:
+    def __init__(self, conn: sqlite3.Connection, traits: dict[tuple[str, str], Traits], now: int) -> None:
         self.conn = conn
         self.traits = traits
+        self.numbers: dict[str, list[int]] = {}
+        """By the name of a destination: its numbers in the ledger, one for each of its doors, the first door first."""
+        for (name, _), one in sorted(traits.items()):
+            self.numbers.setdefault(name, []).append(one.id)
         self.now = now
         self.taken = Taken()
         self.first_id: int = (conn.execute("SELECT max(id) FROM delivery").fetchone()[0] or 0) + 1
         self.next_id = self.unwritten = self.first_id
         self.base = 0
-        self.deliveries: list[object] = []  # flat: eighteen values a row
+        self.deliveries: list[object] = []  # flat: nineteen values a row
         self.payloads: list[object] = []  # flat: two values a row
         self.skips: list[tuple[int, int, str, str, int]] = []
         self.unskip: list[tuple[int, int]] = []
         self.moved: dict[tuple[str, str], list[int]] = {}
         self.born: list[tuple[int, str, str]] = []
-        self.lanes = {name: Lanes(conn, one.id, one.merge) for name, one in traits.items() if one.snapshots}
+        self.lanes = {name: Lanes(conn, one.id, one.merge) for (name, _), one in traits.items() if one.snapshots}
+        self.identities = {one.id: Identities(conn, one.id, one.shift) for one in traits.values() if one.shift}
 
     # -- actions
 
@@ -179,12 +193,24 @@ class _PageWriter:
         self.taken.read += len(mapped)
         for name, lanes in self.lanes.items():
             lanes.load(lane for one in mapped for lane in _lanes_of(one, name))
+        if self.identities:
+            self._load_identities(mapped)
         if self.conn.total_changes - changes == len(mapped):
             self.taken.new += len(mapped)
             for number, one in enumerate(mapped, base + 1):
                 self._plan_new(number, one)
             return
         self._take_mixed(mapped, base)
+
+    def _load_identities(self, mapped: Sequence[Mapped]) -> None:
+        by_destination: dict[int, list[str]] = {}
+        for one in mapped:
+            for result in one.results:
+                for named in (result, result.alone) if isinstance(result, Conversion) else ():
+                    if isinstance(named, Conversion) and named.identity:
+                        by_destination.setdefault(self._of(named).id, []).append(named.identity)
+        for number, wanted in by_destination.items():
+            self.identities[number].load(wanted)
 
     def _take_mixed(self, mapped: Sequence[Mapped], base: int) -> None:
         """A page that holds known actions, or one action twice."""
@@ -257,41 +283,110 @@ class _PageWriter:
         for result in one.results:
             if isinstance(result, Skip):
                 self._skip(action_id, _unsent(result))
-            elif result.lane is None and result.status == "active":
+            elif result.lane is None and result.status == "active" and not result.identity:
                 self._add(action_id, one, result)
             else:
                 self._plan_first(action_id, one, result)
 
     def _plan_first(self, action_id: int, one: Mapped, conversion: Conversion) -> None:
         """The first revision of a key."""
-        lanes = self.lanes.get(conversion.destination)
-        in_lane = lanes is not None and conversion.lane is not None and lanes.started(conversion.lane)
+        in_lane = self._in_lane(conversion)
+        if conversion.alone is not None and not in_lane:
+            if isinstance(conversion.alone, Skip):
+                self._skip(action_id, _unsent(conversion.alone))
+            else:
+                self._plan_first(action_id, one, conversion.alone)
+            return
         if conversion.status != "active" and not in_lane:
             self._skip(action_id, Skip(conversion.destination, SkipReason.CANCELLED_UNSENT))
             return
-        self._insert(action_id, one, conversion, revision=1, after=None)
+        late = self._late(one, conversion, in_lane)
+        one, conversion = self._told_apart(action_id, one, conversion)
+        self._insert(action_id, one, conversion, 1, None, State.EXPIRED if late else State.PENDING, late)
+
+    def _in_lane(self, conversion: Conversion) -> bool:
+        """Whether it follows something of its order that was sent, or is about to be."""
+        lanes = self.lanes.get(conversion.destination)
+        return lanes is not None and conversion.lane is not None and lanes.started(conversion.lane)
+
+    def _late(self, one: Mapped, conversion: Conversion, in_lane: bool) -> str:
+        """Why the platform could make nothing of it any more, if it is the first of its order and too old for that."""
+        first_ms = self._of(conversion).first_ms
+        if first_ms is None or conversion.lane is None or in_lane:
+            return ""
+        late = self.now - (_ms(one.action.occurred_at) or 0) > first_ms
+        return (
+            f"too late to be tied to a visit: first told more than {first_ms // 86_400_000} days after it happened"
+            * late
+        )
+
+    def _told_apart(self, action_id: int, one: Mapped, conversion: Conversion) -> tuple[Mapped, Conversion]:
+        """Where the platform would take it and another conversion for one row: the nearest that it tells apart.
+
+        That may be a later second, which must not be yet to come when it is sent.
+        """
+        if not conversion.identity:
+            return one, conversion
+        conversion, seconds = self.identities[self._of(conversion).id].place(action_id, conversion)
+        if seconds:
+            moment = (_ms(one.action.occurred_at) or 0) + 1000 * seconds
+            one = one._replace(due_at=max(one.due_at, moment + MARGIN_MS))
+        return one, conversion
 
     def _plan_known(self, action_id: int, one: Mapped, new: Conversion, sent: dict[tuple[int, str], Sent]) -> bool:
         """A key seen before, or a destination new to a known action. True when something is to be told."""
-        traits = self.traits[new.destination]
+        if (self._of(new).id, new.goal) not in sent:
+            if isinstance(new.alone, Conversion) and (self._of(new.alone).id, new.alone.goal) in sent:
+                new = new.alone
+            elif self._went_elsewhere(action_id, new, sent):
+                return False
+        traits = self._of(new)
         slot = (traits.id, new.goal)
         last = sent.get(slot)
         if last is None:
             self._plan_first(action_id, one, new)
             return False
         told = (new.value, new.currency, new.status)
+        if traits.fixed and (told != last.told or last.state in (State.PENDING, State.REFUSED, State.UNMATCHED)):
+            if last.reached:
+                new = self._as_first_told(last.id, new, traits)
+            else:
+                one, new = self._told_apart(action_id, one, new)
         if told == last.told:
-            if last.state == State.PENDING and last.attempts == 0 and not traits.snapshots:
+            if last.state == State.PENDING and last.attempts == 0:
                 self._refresh(last.id, new)
                 return False
             again = last.state == State.SUPERSEDED and new.status == "active"  # it is to be sent after all
             corrected = last.state in (State.REFUSED, State.UNMATCHED)
-            if not again and not (corrected and self._corrected(last.id, new.payload, traits)):
+            if corrected:
+                again = self._corrected(last.id, new.payload, traits)
+            elif last.state == State.ACCEPTED:
+                again = self._completes(one, new, last, traits)
+            if not again:
                 return False
         revised = self._revise(action_id, one, new, last, traits)
         if revised is not None:
             sent[slot] = revised
         return revised is not None
+
+    def _went_elsewhere(self, action_id: int, new: Conversion, sent: dict[tuple[int, str], Sent]) -> bool:
+        """Whether the platform was told of this action through another door, where it would count twice by this one.
+
+        What only waits at the other door makes way.
+        """
+        numbers = self.numbers[new.destination]
+        if len(numbers) == 1:
+            return False
+        mine = self._of(new).id
+        for (number, _), last in sent.items():
+            if number not in numbers or number == mine:
+                continue
+            if last.reached:
+                self._skip(action_id, Skip(new.destination, SkipReason.OTHER_WAY))
+                return True
+            if last.state in (State.PENDING, State.HELD):
+                self._move(State.SUPERSEDED, "it goes by another way in now", last.id, new.destination)
+        return False
 
     def _revise(self, action_id: int, one: Mapped, new: Conversion, last: Sent, traits: Traits) -> Sent | None:
         """A changed value or status: what was not sent is replaced, what was sent is followed by an adjustment."""
@@ -309,11 +404,22 @@ class _PageWriter:
             state, reason = State.SUPERSEDED, SkipReason.CANCELLED_UNSENT.value
         elif last.reached and self.now - (_ms(one.action.occurred_at) or 0) > traits.adjust_ms:
             state, reason = State.EXPIRED, "too old to be adjusted"
+        elif not last.reached and (late := self._late(one, new, self._in_lane(new))):
+            state, reason = State.EXPIRED, late
         number = self._insert(action_id, one, new, last.revision + 1, after, state, reason, replaces=last.id)
         if number is None:
             return None
         told = (new.value, new.currency, new.status)
         return Sent(number, last.revision + 1, state, 0, after, told, last.reached)
+
+    def _as_first_told(self, delivery_id: int, new: Conversion, traits: Traits) -> Conversion:
+        """A change of a row whose identity is part of it: that stays what it was, whatever the source says now."""
+        self._written(delivery_id)
+        query = (
+            "SELECT p.body, d.part, d.identity FROM delivery d JOIN payload p ON p.delivery_id = d.id WHERE d.id = ?"
+        )
+        payload, part, identity = self.conn.execute(query, (delivery_id,)).fetchone()
+        return new._replace(payload=traits.merge(payload, new.payload), part=part, identity=identity)
 
     def _insert(
         self,
@@ -329,15 +435,14 @@ class _PageWriter:
         number, payload = self.next_id, conversion.payload
         lanes = self.lanes.get(conversion.destination)
         if lanes is not None and conversion.lane is not None and state is State.PENDING:
-            place = lanes.place(
-                conversion.lane, number, _ms(one.action.occurred_at) or 0, payload, same_key_as=replaces
-            )
+            happened = _ms(one.action.occurred_at) or 0
+            place = lanes.place(conversion.lane, number, happened, payload, conversion.clear, same_key_as=replaces)
             if place is None:
                 self._skip(action_id, Skip(conversion.destination, SkipReason.STALE))
                 return None
-            after, payload = place
-        if payload is not conversion.payload:
-            conversion = conversion._replace(payload=payload)
+            after = place.after
+            if place.payload is not payload:
+                conversion = conversion._replace(payload=place.payload or b"", clear=place.clear)
         self._add(action_id, one, conversion, revision, after, state.value, reason)
         if state is not State.PENDING:
             self.born.append((number, state.value, reason))
@@ -355,16 +460,16 @@ class _PageWriter:
         reason: str = "",
     ) -> None:
         """One row more to be written at the end of the page."""
-        action, number, now, destination_id = one.action, self.next_id, self.now, self.traits[new.destination].id
+        action, number, now, destination_id = one.action, self.next_id, self.now, self._of(new).id
         key = new.key or key_of(action.source, action.external_id, action.action, new.destination, new.goal)
         self.next_id = number + 1
         self.deliveries += (
             number, action_id, destination_id, new.goal, revision, key, new.lane, after, state, reason, one.due_at,
-            new.status, new.value, new.currency, new.part, new.clear, now, now,
+            new.status, new.value, new.currency, new.part, new.identity or None, new.clear, now, now,
         )  # fmt: skip
         self.payloads += (number, new.payload)
         if action_id <= self.base:
-            self.unskip.append((action_id, destination_id))
+            self.unskip.append((action_id, self._destination(new.destination)))
 
     def _corrected(self, delivery_id: int, payload: bytes, traits: Traits) -> bool:
         """Whether the source has learnt something since a platform refused this row, or found nobody for it."""
@@ -375,21 +480,38 @@ class _PageWriter:
         payload = traits.merge(row[0], payload) if traits.snapshots else payload
         return row[0] not in (payload, traits.redact(payload))
 
+    def _completes(self, one: Mapped, new: Conversion, last: Sent, traits: Traits) -> bool:
+        """Whether the source has learnt more of an order than its newest state told: a phone, what the goods cost."""
+        lanes = self.lanes.get(new.destination)
+        if lanes is None or new.lane is None or new.status != "active":
+            return False
+        newest = lanes.newest(new.lane)
+        if newest is None or newest.id != last.id or newest.payload is None or newest.payload == new.payload:
+            return False
+        young = self.now - (_ms(one.action.occurred_at) or 0) <= traits.adjust_ms
+        return young and traits.tells_more(newest.payload, new.payload)
+
     def _refresh(self, delivery_id: int, new: Conversion) -> None:
         """An unsent delivery takes on what was learnt since: by the source (a corrected phone), or by the configuration."""
+        lanes = self.lanes.get(new.destination)
+        if lanes is not None and new.lane is not None:
+            if new.alone is None:
+                lanes.refresh(new.lane, delivery_id, new.payload, new.clear)
+            return
         self._written(delivery_id)
         updated = self.conn.execute(
             "UPDATE payload SET body = ? WHERE delivery_id = ? AND body <> ?", (new.payload, delivery_id, new.payload)
         )
         if updated.rowcount:
             self.conn.execute(
-                "UPDATE delivery SET part = ?, clear = ? WHERE id = ?", (new.part, new.clear, delivery_id)
+                "UPDATE delivery SET part = ?, identity = ?, clear = ? WHERE id = ?",
+                (new.part, new.identity or None, new.clear, delivery_id),
             )
 
     def _skip_known(self, action_id: int, skip: Skip, sent: dict[tuple[int, str], Sent]) -> bool:
         """A known action that would not be sent today. What waits unsent is stopped; what was sent stays as it is."""
-        destination_id = self._destination(skip.destination)
-        mine = [last for (where, _), last in sent.items() if where == destination_id]
+        numbers = self.numbers[skip.destination] if skip.destination else [NOBODY]
+        mine = [last for (where, _), last in sent.items() if where in numbers]
         if not mine:
             self._skip(action_id, _unsent(skip))
             return False
@@ -410,7 +532,11 @@ class _PageWriter:
         self.skips.append((action_id, self._destination(skip.destination), skip.reason.value, skip.detail, self.now))
 
     def _destination(self, name: str) -> int:
-        return self.traits[name].id if name else NOBODY
+        """The number that its skips stand under."""
+        return self.numbers[name][0] if name else NOBODY
+
+    def _of(self, conversion: Conversion) -> Traits:
+        return self.traits[conversion.destination, conversion.door]
 
     def _move(self, to: State, reason: str, delivery_id: int, destination: str) -> None:
         if to is State.SUPERSEDED:

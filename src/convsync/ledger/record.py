@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,7 +18,7 @@ import orjson
 from convsync.errors import LedgerBusy
 from convsync.ledger import events
 from convsync.ledger.store import Store
-from convsync.model import Answer, Outcome, SkipReason, State, Verdict
+from convsync.model import Answer, Outcome, SkipReason, Sought, State, Verdict
 
 TO_STATE = {
     Verdict.ACCEPTED: State.ACCEPTED,
@@ -36,6 +37,10 @@ NEVER_REACHED = (State.REFUSED, State.UNMATCHED, State.HELD)
 """A row in these states had no effect at its platform."""
 
 SAME_KEY = "{0}.action_id = {1}.action_id AND {0}.destination_id = {1}.destination_id AND {0}.goal = {1}.goal"
+
+
+NEARBY = 1000
+"""So many requests before and after one may be taken for it, where the platform keeps no token."""
 
 
 class Patience(NamedTuple):
@@ -60,6 +65,15 @@ class Poll(NamedTuple):
     polls: int
 
 
+class Doubt(NamedTuple):
+    """A batch whose outcome nobody knows, at a platform that can be asked for it."""
+
+    batch_id: int
+    sought: Sought
+    since: int
+    """When its outcome became unknown, epoch milliseconds."""
+
+
 class Recorder:
     """Moves deliveries by what was answered."""
 
@@ -77,6 +91,12 @@ class Recorder:
     ) -> Counter[str]:
         """Record what a platform told about an accepted batch."""
         return self._record(batch_id, answer, patience, "accepted", epoch, now, run_id)
+
+    def found(
+        self, batch_id: int, answer: Answer, patience: Patience, *, epoch: int, now: int, run_id: str
+    ) -> Counter[str]:
+        """Record what a platform has, after it was asked for a request whose outcome was unknown."""
+        return self._record(batch_id, answer, patience, "unknown", epoch, now, run_id)
 
     def _record(
         self, batch_id: int, answer: Answer, patience: Patience, before: str, epoch: int, now: int, run_id: str
@@ -107,7 +127,7 @@ class Recorder:
             if move.already:
                 counts["already_there"] = body["counts"]["already_there"] = move.already
             if counts or before == "in_flight":
-                kind = "answered" if before == "in_flight" else "polled"
+                kind = {"in_flight": "answered", "accepted": "polled", "unknown": "found"}[before]
                 events.append(conn, kind, body, at=now, run_id=run_id, batch_id=batch_id)
             if move.exhausted:
                 said = {"to": "held", "reason": EXHAUSTED, "ids": move.exhausted}
@@ -171,10 +191,45 @@ class Recorder:
         """Accepted batches that may be asked about now, oldest first."""
         found = self.store.conn.execute(
             "SELECT id, platform_ref, n, created_at, polls FROM batch"
-            " WHERE destination_id = ? AND poll_at IS NOT NULL AND poll_at <= ? ORDER BY poll_at LIMIT 1000",
+            " WHERE destination_id = ? AND poll_at IS NOT NULL AND poll_at <= ? AND state <> 'unknown'"
+            " ORDER BY poll_at LIMIT 1000",
             (destination_id, now),
         )
         return [Poll(*row) for row in found]
+
+    def doubts_due(self, destination_id: int, now: int) -> list[Doubt]:
+        """Batches whose outcome is unknown and may be asked for now, in the order they were sent."""
+        found = self.store.conn.execute(
+            "SELECT id, answered_at, token, part, n, created_at FROM batch WHERE destination_id = ? AND state = 'unknown'"
+            " AND coalesce(poll_at, 0) <= ? ORDER BY id LIMIT 1000",
+            (destination_id, now),
+        ).fetchall()
+        return [
+            Doubt(number, Sought(token, part, n, _moment(created_at), self._others(destination_id, number)), since)
+            for number, since, token, part, n, created_at in found
+        ]
+
+    def _others(self, destination_id: int, batch_id: int) -> frozenset[str]:
+        """What the platform calls the requests about this one in time."""
+        query = "SELECT platform_ref FROM batch WHERE destination_id = ? AND id BETWEEN ? AND ? AND platform_ref IS NOT NULL"
+        span = (batch_id - NEARBY, batch_id + NEARBY)
+        return frozenset(row[0] for row in self.store.conn.execute(query, (destination_id, *span)))
+
+    def ask_again(self, batch_id: int, at: int) -> None:
+        """The platform does not have it yet: it is asked again at `at`, when the quarantine is over."""
+        with self.store.atomic() as conn:
+            conn.execute("UPDATE batch SET poll_at = ? WHERE id = ? AND state = 'unknown'", (at, batch_id))
+
+    def strand(self, batch_id: int, reason: str, *, now: int, run_id: str) -> int:
+        """What is in doubt and can neither be found nor sent again as it was is for a person. Returns how many rows."""
+        with self.store.atomic() as conn:
+            items = self.store.one("SELECT items FROM batch WHERE id = ?", (batch_id,))
+            conn.execute("UPDATE batch SET state = 'done', poll_at = NULL WHERE id = ?", (batch_id,))
+            return _move_all(
+                conn, State.HELD, reason, now, run_id,
+                "SELECT d.id FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value"
+                f" WHERE d.state = 'unknown' AND d.batch_id = {int(batch_id)}", items,
+            )  # fmt: skip
 
     def requeue_unknown(self, destination_id: int, patience: Patience, *, now: int, run_id: str) -> int:
         """Where the platform drops repeats by our id: what is unknown and due goes back to pending. Returns how many."""
@@ -205,21 +260,37 @@ class Recorder:
         return rows
 
     def expire(
-        self, destination_id: int, before_id: int, oldest: int, oldest_change: int, *, now: int, run_id: str
+        self,
+        destination_id: int,
+        before_id: int,
+        oldest: int,
+        oldest_change: int,
+        oldest_first: int | None = None,
+        *,
+        now: int,
+        run_id: str,
     ) -> int:
         """What waited (planned before this run) until the platform's window passed. Returns how many.
 
-        `oldest` is for a first telling, `oldest_change` for what changes a conversion that the platform may have.
+        `oldest` is for a first telling, `oldest_change` for what changes a conversion that the platform may have,
+        `oldest_first` for what is the first of its order.
         """
         earlier = (
             f"SELECT 1 FROM delivery e WHERE {SAME_KEY.format('e', 'd')} AND e.revision < d.revision AND e.reached"
         )
         changes = f"d.revision > 1 AND EXISTS ({earlier})"
+        opens = (
+            "d.lane IS NOT NULL AND NOT EXISTS (SELECT 1 FROM delivery o WHERE o.destination_id = d.destination_id"
+            " AND o.lane = d.lane AND (o.reached OR o.state = 'in_flight'))"
+        )
         counted = 0
         for reason, passed, limit in (
             ("the platform window passed while it waited", "1", oldest),
             ("too old to be adjusted", changes, oldest_change),
+            ("too late to be tied to a visit: it waited too long", opens, oldest_first),
         ):
+            if limit is None:
+                continue
             with self.store.atomic() as conn:
                 found = conn.execute(
                     "UPDATE delivery SET state = 'expired', reason = ?, updated_at = ? WHERE id IN"
@@ -235,10 +306,12 @@ class Recorder:
         return counted
 
     def standing(self, destination_id: int) -> Counter[str]:
-        """How many deliveries are in flight, unknown or held, from whatever run."""
+        """How many deliveries are in flight, unknown or held, from whatever run; what is held because it is in a
+        file (`Exports`) counts as `exported`."""
         found = self.store.conn.execute(
             "SELECT state, count(*) FROM delivery WHERE destination_id = ? AND state = 'unknown'"
-            " UNION ALL SELECT state, count(*) FROM delivery WHERE destination_id = ? AND state = 'held'"
+            " UNION ALL SELECT CASE WHEN reason GLOB 'exported*' THEN 'exported' ELSE state END, count(*) FROM delivery"
+            " WHERE destination_id = ? AND state = 'held' GROUP BY 1"
             " UNION ALL SELECT 'in_flight', sum(n) FROM batch WHERE destination_id = ? AND state = 'in_flight'",
             (destination_id,) * 3,
         )
@@ -284,8 +357,11 @@ class Recorder:
                     self._nothing_to_take_back(conn, orjson.dumps(moved).decode(), now, run_id)
         return moved
 
-    def redact(self, destination_id: int, redact: Callable[[bytes], bytes]) -> int:
-        """Erase the contacts in clear of what has its verdict and will not be sent again. Returns how many rows."""
+    def redact(self, destination_id: int, redact: Callable[[bytes], bytes], *, whole: bool = False) -> int:
+        """Erase the contacts in clear of what has its verdict and will not be sent again. Returns how many rows.
+
+        `whole`: what is left (their hashes) could be sent as well.
+        """
         with self.store.atomic() as conn:
             found = conn.execute(
                 "SELECT d.id, p.body FROM delivery d JOIN payload p ON p.delivery_id = d.id WHERE d.destination_id = ?"
@@ -293,7 +369,8 @@ class Recorder:
                 (destination_id,),
             ).fetchall()
             conn.executemany("UPDATE payload SET body = ? WHERE delivery_id = ?", [(redact(b), n) for n, b in found])
-            conn.executemany("UPDATE delivery SET clear = 2 WHERE id = ?", [(number,) for number, _ in found])
+            left = 0 if whole else 2
+            conn.executemany("UPDATE delivery SET clear = ? WHERE id = ?", [(left, number) for number, _ in found])
         return len(found)
 
 
@@ -334,7 +411,7 @@ class _Move:
                 ids = orjson.loads(self.items)
                 rest = orjson.dumps([one for at, one in enumerate(ids) if at not in exclude]).decode()
             # what is plainly accepted needs no reason in every row: the event keeps what was said
-            plain = default.verdict in (Verdict.ACCEPTED, Verdict.CONFIRMED)
+            plain = default.verdict is Verdict.ACCEPTED
             counts[_word(default)] += self._move(rest, default._replace(reason="") if plain else default)
         return +counts
 
@@ -400,6 +477,10 @@ class _Move:
                 )
             ]  # fmt: skip
         return moved
+
+
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def _waits(outcome: Outcome, patience: Patience) -> Callable[[int], int]:

@@ -45,13 +45,15 @@ class Runs:
             )
         return head
 
-    def enlist(self, name: str, platform: str, account: str, route: str, on_unknown: str) -> int:
+    def enlist(self, name: str, platform: str, account: str, route: str, on_unknown: str, *, door: str = "") -> int:
         """The number of a destination. Its account is part of what its deliveries are, and can never change."""
         with self.store.atomic() as conn:
-            row = conn.execute("SELECT id, platform, account FROM destination WHERE name = ?", (name,)).fetchone()
+            row = conn.execute(
+                "SELECT id, platform, account FROM destination WHERE name = ? AND door = ?", (name, door)
+            ).fetchone()
             if row is None:
-                sql = "INSERT INTO destination (name, platform, account, route, on_unknown) VALUES (?, ?, ?, ?, ?)"
-                return int(conn.execute(sql, (name, platform, account, route, on_unknown)).lastrowid or 0)
+                sql = "INSERT INTO destination (name, door, platform, account, route, on_unknown) VALUES (?, ?, ?, ?, ?, ?)"
+                return int(conn.execute(sql, (name, door, platform, account, route, on_unknown)).lastrowid or 0)
             if (row[1], row[2]) != (platform, account) and self._reached(row[0]):
                 raise ConfigError(
                     f"[destinations.{name}] was {row[1]} account {row[2]} until now, and is {platform} account {account}"

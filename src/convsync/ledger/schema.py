@@ -18,8 +18,9 @@ CREATE TABLE run (
 ) STRICT;
 
 CREATE TABLE destination (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, platform TEXT NOT NULL, account TEXT NOT NULL,
-    route TEXT NOT NULL, on_unknown TEXT NOT NULL, learned TEXT NOT NULL DEFAULT '{}'
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, door TEXT NOT NULL,  -- a section, and which of its routes
+    platform TEXT NOT NULL, account TEXT NOT NULL, route TEXT NOT NULL, on_unknown TEXT NOT NULL,
+    learned TEXT NOT NULL DEFAULT '{}', UNIQUE (name, door)
 ) STRICT;
 
 CREATE TABLE lease (
@@ -60,6 +61,7 @@ CREATE TABLE delivery (
     attempts INTEGER NOT NULL DEFAULT 0, first_attempt_at INTEGER, batch_id INTEGER,
     reached INTEGER NOT NULL DEFAULT 0,  -- whether the platform may have had it: 1 it said so, 2 an answer was lost, 3 both
     status TEXT NOT NULL, value INTEGER, currency TEXT, part TEXT NOT NULL,
+    identity TEXT,  -- what the platform tells its rows apart by, hashed, where that is part of the row
     clear INTEGER NOT NULL,  -- 1: its payload holds a contact in clear, to be erased after the verdict; 2: it was erased
     planned_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
     CHECK (value IS NULL OR currency IS NOT NULL)
@@ -69,6 +71,7 @@ CREATE INDEX delivery_due ON delivery (destination_id, not_before, id) WHERE sta
 CREATE INDEX delivery_attention ON delivery (destination_id, state)
     WHERE state = 'unknown' OR state = 'held' OR state = 'refused';
 CREATE INDEX delivery_lane ON delivery (destination_id, lane) WHERE lane IS NOT NULL;
+CREATE INDEX delivery_at_platform ON delivery (destination_id, identity) WHERE identity IS NOT NULL;
 CREATE INDEX delivery_special ON delivery (destination_id) WHERE state = 'pending' AND (part <> '' OR revision > 1);
 CREATE INDEX delivery_clear ON delivery (destination_id) WHERE clear = 1;
 

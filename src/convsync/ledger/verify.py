@@ -104,15 +104,33 @@ def revisions_are_sent_in_order(store: Store) -> Iterator[str]:
 
 
 def a_held_route_sends_once(store: Store) -> Iterator[str]:
-    """What is in doubt on a route that holds goes out again by a person's word only, never by the settling of a run.
+    """What is in doubt on a route that holds or asks is never simply sent again by the settling of a run: on the one a
+    person says so, on the other the identical bytes go.
 
     (That no row is claimed while it is in doubt is part of replaying the history.)
     """
     found = store.conn.execute(
         "SELECT e.batch_id FROM event e JOIN batch b ON b.id = e.batch_id JOIN destination t ON t.id = b.destination_id"
-        " WHERE e.kind = 'requeued' AND t.on_unknown = 'hold' AND json_extract(e.body, '$.on_unknown') IS NOT 'resend'"
+        " WHERE e.kind = 'requeued' AND t.on_unknown <> 'resend' AND json_extract(e.body, '$.on_unknown') IS NOT 'resend'"
     )
     yield from (f"batch {row[0]} was sent again on a route that cannot drop repeats" for row in found.fetchmany(SHOWN))
+
+
+def rows_stay_what_they_were(store: Store) -> Iterator[str]:
+    """Where a platform tells rows apart by what is in them: no two keys are one row there, and no key ever is two."""
+    shared = store.conn.execute(
+        "SELECT min(id), max(id) FROM delivery WHERE identity IS NOT NULL AND (reached OR attempts)"
+        " GROUP BY destination_id, identity HAVING count(DISTINCT key) > 1"
+    )
+    yield from (f"deliveries {one} and {two} are one row at their platform" for one, two in shared.fetchmany(SHOWN))
+    moved = store.conn.execute(
+        "SELECT d.id, e.id FROM delivery d JOIN delivery e ON e.action_id = d.action_id AND e.goal = d.goal"
+        " AND e.destination_id = d.destination_id AND e.revision < d.revision AND e.identity <> d.identity"
+        " WHERE d.identity IS NOT NULL AND e.reached AND d.attempts"
+    )
+    yield from (
+        f"delivery {one} is another row at its platform than delivery {two}" for one, two in moved.fetchmany(SHOWN)
+    )
 
 
 def times_are_plausible(store: Store) -> Iterator[str]:
@@ -184,11 +202,12 @@ def states_follow_from_history(store: Store) -> Iterator[str]:
 def counts_of_runs_follow_from_history(store: Store) -> Iterator[str]:
     counted: dict[str, dict[str, int]] = {}
     for run_id, kind, text in store.conn.execute(
-        "SELECT run_id, kind, body FROM event WHERE kind IN ('claimed', 'answered', 'polled') AND run_id IS NOT NULL"
+        "SELECT run_id, kind, body FROM event WHERE run_id IS NOT NULL"
+        " AND kind IN ('claimed', 'resent', 'answered', 'polled', 'found')"
     ):
         said = orjson.loads(text)
         mine = counted.setdefault(run_id, {})
-        if kind == "claimed":
+        if kind in ("claimed", "resent"):
             mine["claimed"] = mine.get("claimed", 0) + said["n"]
         for word, n in said.get("counts", {}).items():
             mine[word] = mine.get(word, 0) + n
@@ -259,8 +278,7 @@ class _Replay:
                 continue
             to, verdict = named.get(position, default)
             self.state[number] = to
-            if verdict == "returned":
-                self.attempts[number] -= 1
+            self.attempts[number] += (kind == "resent") - (verdict == "returned")
 
 
 CHECKS: tuple[Check, ...] = (
@@ -273,6 +291,7 @@ CHECKS: tuple[Check, ...] = (
     accepted_has_the_platforms_reference,
     revisions_are_sent_in_order,
     a_held_route_sends_once,
+    rows_stay_what_they_were,
     times_are_plausible,
     no_contact_in_clear,
     history_is_chained,

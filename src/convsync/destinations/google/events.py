@@ -118,7 +118,7 @@ def convert(action: Action, person: Person, target: Any, value: int | None, defa
     )
     # As Conversion(...), without the call of its constructor, which is written in Python.
     return tuple.__new__(
-        Conversion, (name, goal, payload.encode(), None, status, value, currency, key, part, True, False)
+        Conversion, (name, goal, payload.encode(), None, status, value, currency, key, part, True, False, "", "", None)
     )
 
 
