@@ -145,7 +145,7 @@ def test_text_in_another_encoding_names_the_line(tmp_path: Path) -> None:
         ('type = "sql"', "", "sources.shop.type is missing. Write \"sql\", \"csv\" or \"jsonl\"."),
         ('kind = "lead"', "", 'actions.lead.kind is missing. Write "lead", "sale" or "micro".'),
         ('table = "actions"', "", "sources.shop needs either `query` (a SELECT) or `table` (a name), one of them."),
-        ('{ status = "IN_PROGRESS" }', "{}", "actions.lead.yandex needs `status`: IN_PROGRESS, PAID, CANCELLED, SPAM"),
+        ('{ status = "IN_PROGRESS" }', "{}", "actions.lead.yandex needs `status` (IN_PROGRESS, PAID, CANCELLED, SPAM"),
         # values
         ("Europe/Moscow", "Europe/Mosow", "timezone is not a time zone. Write a name such as \"Europe/Moscow\". Did you mean"),
         ("Europe/Moscow", "Moscow", "Did you mean Europe/Moscow?"),
@@ -161,7 +161,15 @@ def test_text_in_another_encoding_names_the_line(tmp_path: Path) -> None:
         ('"y0_token"', '"ab\\ncd"', "destinations.yandex.token has a character that no credential has"),
         ('"sqlite:///shop.db"', '"shop.db"', "sources.shop.url must be an address such as"),
         # not in this version
-        ('{ status = "IN_PROGRESS" }', '{ goal = "crm" }', "actions.lead.yandex.goal (route conversions) is not in this version."),
+        # the two ways into Metrica
+        ('"IN_PROGRESS" }', '"IN_PROGRESS", goal = "PAID" }', 'actions.lead.yandex.goal is a status of orders: write status = "PAID".'),
+        ('"IN_PROGRESS" }', '"good", goal = "good" }', "sends good as an order and as a conversion: it would count twice. Keep one of them."),
+        ('"IN_PROGRESS" }', '"PAID", goals = ["good:5"], goal = "good" }', "sends good as an order and as a conversion: it would count twice."),
+        ('"IN_PROGRESS" }', '"PAID", goals = ["good:"] }', "actions.lead.yandex.goals must list identifiers of JavaScript goals"),
+        ('"IN_PROGRESS" }', '"PAID", goals = ["good", "good:5"] }', "actions.lead.yandex.goals names a goal twice."),
+        ('status = "IN_PROGRESS" }', 'goal = "a", goals = ["b"] }', "has `goals`, which belong to an order: add `status`, or name one `goal`."),
+        ('"IN_PROGRESS" }', '"PAID", by = ["yclid"] }', "has `by`, which is for the `goal` of conversions: add `goal`, or remove `by`."),
+        ('status = "IN_PROGRESS" }', 'goal = "Заявка с сайта" }', "must be the identifier of a JavaScript goal, not its name"),
         ('type = "sql"', 'type = "amocrm"', 'sources.shop.type "amocrm" is not in this version. Export to a database'),
         ('type = "sql"', 'type = "parquet"', 'sources.shop.type "parquet" is not in this version.'),
         ('type = "sql"', 'type = "s3cr3t-c4n4ry"', 'sources.shop.type must be "sql", "csv" or "jsonl".'),

@@ -62,7 +62,7 @@ def parse_defaults(config: Config) -> object:
     """What the example says are defaults; apart from keys where it shows one way to set what has none."""
     shown = config.redacted()
     for settings in (*shown["destinations"].values(), shown["ledger"]):
-        for key in ("sources", "counter_timezone", "cost_customer_ids", "url"):
+        for key in ("sources", "counter_timezone", "cost_customer_ids", "cost_client_logins", "url"):
             settings.pop(key, None)
     return [shown["run"], shown["retention"], shown["destinations"]]
 

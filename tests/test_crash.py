@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from convsync.config.action import YandexTarget
 from convsync.ledger.store import Store
+from convsync.model import Action
 from convsync.net import Reply, Wire
 from convsync.sandbox import Sandbox, SandboxConfig
 from worlds import StandingClock, World
@@ -185,4 +187,71 @@ def test_changes_and_retractions_killed_at_any_point_end_with_the_last_word(
             world.ledger.close()
         if untouched:
             assert at > 10, "the points were really passed"
+            return
+
+
+DEAL = (
+    ("lead", {"order_id": "deal", "value": None, "currency": None}),
+    ("qualified", {"order_id": "deal", "value": None, "currency": None}),
+    ("sale", {"order_id": "deal", "value": Decimal(100)}),
+)
+GOALS = {"lead": "crm_lead", "qualified": "qualified", "sale": "good_lead"}
+STATUSES = {"lead": "IN_PROGRESS", "qualified": "good_lead", "sale": "PAID"}
+
+
+def days_of_a_deal(world: World) -> Iterator[list[Action]]:
+    """What the CRM tells, day by day: lead, qualified, paid, partly refunded, cancelled. A second deal is told by yclid."""
+    actions: dict[str, Action] = {}
+    for name, fields in DEAL:
+        for deal, more in (("order", {}), ("click", {"order_id": None, "ym_client_id": None, "yclid": "1234567890"})):
+            actions[f"{deal}-{name}"] = world.action(f"{deal}-{name}", name, **(fields | more))
+        yield list(actions.values())
+    for change in ({"value": Decimal(40)}, {"status": "refunded"}):
+        for deal in ("order", "click"):
+            actions[f"{deal}-sale"] = actions[f"{deal}-sale"]._replace(**change)  # type: ignore[arg-type]
+        yield list(actions.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed_on", range(5))
+def test_a_deal_lives_its_five_days_through_both_doors_whatever_dies_on_one_of_them(
+    tmp_path: Path, fate: Fate, killed_on: int
+) -> None:
+    for at in itertools.count(1):
+        clock = StandingClock()
+        fate.left = FAR
+        with Sandbox(SandboxConfig(), clock=clock) as box:
+            folder = tmp_path / str(at)
+            folder.mkdir()
+            world = World(folder, box, clock)
+            world.platforms, world.names = ("yandex",), tuple(STATUSES)
+            world.yandex_target = lambda name: YandexTarget(status=STATUSES[name], goal=GOALS[name])
+            untouched = True
+            for day, actions in enumerate(days_of_a_deal(world)):
+                world.given(*actions)
+                fate.left = at if day == killed_on else FAR
+                try:
+                    world.sync()
+                except Death:
+                    untouched = False
+                world.restart()
+                fate.left = FAR
+                if day == killed_on:
+                    world.sync()  # cron comes again, and once more when the quarantine is over
+                    clock.advance(16 * 60)
+                    world.sync()
+                clock.advance(86_400 - 16 * 60)
+            world.sync()
+            world.sync()
+            order, offline = world.orders()["deal"], world.offline()
+            assert [one["status"] for one in order["versions"] if one["changed"]] == [
+                "IN_PROGRESS", "good_lead", "PAID", "PAID", "CANCELLED",
+            ]  # fmt: skip
+            assert [one["revenue"] for one in order["versions"] if one["changed"]][2:] == ["100", "40", "0"]
+            assert {one["target"]: one["count"] for one in offline["conversions"]} == dict.fromkeys(GOALS.values(), 1)
+            assert [one["price"] for one in offline["conversions"] if one["target"] == "good_lead"] == ["0"]
+            world.is_sound()
+            world.ledger.close()
+        if untouched:
+            assert at > 15, "the points were really passed"
             return

@@ -119,3 +119,64 @@ def _vk_agrees(rows: list[dict[str, Any]], books: dict[str, Any]) -> None:
     unknown = sum(row["state"] == "unknown" for row in mine)
     assert accepted + unknown == len(mine), "every doubtful row is listed"
     assert accepted <= len(hits) <= accepted + unknown, "the two numbers frame what the platform counted"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_ten_kills_while_conversions_go_through_the_door_that_has_to_be_asked(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    with Sandbox(SandboxConfig()) as box:
+        config = f"""
+[sources.crm]
+type = "jsonl"
+path = "sales.jsonl"
+id = "id"
+page_rows = 200
+[actions.sale]
+kind = "sale"
+yandex = {{ status = "PAID", goal = "qualified" }}
+[destinations.yandex]
+counter_id = "12345678"
+token = "sandbox-token"
+metrica_url = "{box.url}"
+batch_rows = 40
+quarantine = "1s"
+poll_after = "1s"
+poll_every = "1s"
+retry_after = "0s"
+max_attempts = 50
+"""
+        (tmp_path / "convsync.toml").write_text(config)
+        happened = datetime.now(UTC).replace(microsecond=0)
+        with (tmp_path / "sales.jsonl").open("w") as file:
+            for number in range(1200):
+                who = {"yclid": f"{10**9 + number // 3}"} if number % 4 else {"ym_client_id": f"{10**18 + number}"}
+                at = {"occurred_at": happened.isoformat(), "value": "10.00", "currency": "RUB", "action": "sale"}
+                file.write(json.dumps({"id": f"s{number}", **who, **at}) + "\n")
+        box.configure({"yandex": {"requests_per_second": None}})
+        box.faults.add({"on": "yandex.conversions", "kind": "slow", "seconds": 0.1, "times": None})
+        killed = 0
+        for _ in range(10):
+            process = run(tmp_path, "sync", "--json")
+            time.sleep(0.4 + rng.random() * 0.8)
+            process.send_signal(signal.SIGKILL)
+            killed += process.wait() == -signal.SIGKILL
+            process.stdout.close()  # type: ignore[union-attr]
+        assert killed >= 3, "the process was really killed while it worked"
+        box.faults.clear()
+        for _ in range(6):
+            code, summary = wait(run(tmp_path, "sync", "--json"))
+            time.sleep(1.2)
+        assert code == 0, summary
+        offline = box.books()["yandex"]["counters"]["12345678"]["offline"]
+        orders = box.books()["yandex"]["counters"]["12345678"]["orders"]
+
+    rows = rows_of(tmp_path)
+    assert {row["state"] for row in rows if row["route"] == "yandex.conversions"} == {"confirmed"}
+    assert len(offline["conversions"]) == 900
+    assert {one["count"] for one in offline["conversions"]} == {1}
+    assert offline["goals"] == {"qualified": {"reaches": 900, "revenue": {"RUB": "9000"}}}
+    assert len(orders) == 300
+    ledger = Ledger.open(tmp_path / "convsync.db", read_only=True)
+    assert verify(ledger.store) == []
+    ledger.close()

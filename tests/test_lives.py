@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from convsync.config.action import YandexTarget
 from convsync.ledger import Patience
 from convsync.model import Action
 from convsync.sandbox import Sandbox, SandboxConfig
@@ -208,3 +209,82 @@ def test_no_change_of_mind_about_the_way_to_google_loses_or_doubles_anything(
                 assert counted is not None
                 assert (counted["count"], counted["value"]) == (1, str(action.value))
         world.ledger.close()
+
+
+METRICA_FAULTS = st.sampled_from(
+    [
+        None,
+        *[
+            {"on": "yandex.conversions", "kind": kind}
+            for kind in ("reset_after", "reset_before", "garbage", "cut_body")
+        ],
+        {"on": "yandex.conversions", "kind": "reset_after", "apply_after_s": 40},
+        {"on": "yandex.conversions", "kind": "reset_after", "apply_after_s": 600},
+        {"on": "yandex.conversions", "kind": "status", "status": 503},
+        {"on": "yandex.conversions", "kind": "status", "status": 420},
+        {"on": "yandex.orders", "kind": "reset_after"},
+        {"on": "yandex.orders", "kind": "status", "status": 504},
+        {"on": "yandex.uploadings", "kind": "status", "status": 500},
+        {"on": "yandex.uploading", "kind": "garbage"},
+        {"on": "yandex.*", "kind": "reset_before", "rate": 0.5, "times": 4},
+    ]
+)
+METRICA_STEP = st.tuples(
+    st.integers(0, 3),  # which action; the even ones are known by a yclid alone
+    st.sampled_from(["active", "active", "active", "refunded"]),
+    st.integers(1, 5),
+    st.booleans(),  # whether its ClientID is known by now
+    METRICA_FAULTS,
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.lists(METRICA_STEP, min_size=1, max_size=8))
+def test_each_action_ends_with_its_last_word_at_one_of_metricas_doors_and_never_at_both(
+    steps: list[tuple[int, str, int, bool, dict[str, object] | None]],
+) -> None:
+    clock = StandingClock()
+    with tempfile.TemporaryDirectory() as folder, Sandbox(SandboxConfig(), clock=clock, port=0) as box:
+        world = World(Path(folder), box, clock)
+        world.platforms, world.patience = ("yandex",), Patience(max_attempts=50, first_wait=0)
+        world.yandex_target = lambda action: YandexTarget(status="PAID", goal="qualified")
+        happened, actions = clock.now() - timedelta(hours=2), dict[str, Action]()
+        for which, status, value, known, fault in steps:
+            clock.advance(60)
+            name = str(which)
+            client = world.action(name).ym_client_id if which % 2 or known else None
+            actions[name] = world.action(
+                name, occurred_at=happened, status=status, value=Decimal(value), updated_at=clock.now(),
+                yclid="1234567890", ym_client_id=client,
+            )  # fmt: skip
+            world.given(*actions.values())
+            if fault:
+                box.faults.add(fault)
+            world.sync()
+        box.faults.clear()
+        for _ in range(4):
+            clock.advance(20 * 60)
+            world.sync()
+        world.is_sound()
+        _metrica_is_right(world, actions)
+        world.ledger.close()
+
+
+def _metrica_is_right(world: World, actions: dict[str, Action]) -> None:
+    told: dict[str, list[dict[str, object]]] = {}
+    for row in world.rows("yandex"):
+        assert row["state"] in ("accepted", "confirmed", "superseded", "unmatched"), row
+        if row["state"] in ("accepted", "confirmed"):
+            told.setdefault(row["external_id"], []).append(row)
+    orders, offline = world.orders(), world.offline()["conversions"]
+    assert all(one["count"] == 1 for one in offline)
+    values = []
+    for name, rows in told.items():
+        assert len({row["route"] for row in rows}) == 1, "one door"
+        if rows[0]["route"] == "yandex.orders":
+            last = actions[name]
+            assert orders[f"order-{name}"]["revenue"] == str(last.value if last.status == "active" else 0)
+        else:
+            assert f"order-{name}" not in orders
+            values.append(str(Decimal(str(rows[-1]["value"])).normalize()))
+    assert sorted(one["price"] for one in offline) == sorted(values)

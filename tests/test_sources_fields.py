@@ -245,3 +245,15 @@ def test_an_option_that_a_source_does_not_have_is_an_error_of_the_caller(source:
     assert source("shop", **needed).name == "shop"
     with pytest.raises(TypeError, match="delimeter"):
         source("shop", **needed, delimeter=";")
+
+
+def test_the_cost_of_what_was_sold_is_money_as_its_value_is() -> None:
+    action = taken({"value": "100,5", "cost": "40,25"}, {"decimal_comma": True, "currency": "RUB"})
+    assert (action.value, action.cost, action.currency) == (Decimal("100.5"), Decimal("40.25"), "RUB")
+    bad = refused({"cost": "a lot"})
+    assert (bad.field, bad.problem) == ("cost", 'is not a number: "a lot"')
+
+
+def test_a_cost_alone_asks_for_no_currency() -> None:
+    action = taken({"cost": 5}, {"currency": "RUB"})
+    assert (action.cost, action.currency) == (Decimal(5), None)

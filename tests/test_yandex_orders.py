@@ -31,10 +31,7 @@ NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 
 class Target(NamedTuple):
     status: str = "PAID"
-
-    @property
-    def goal_key(self) -> str:
-        return self.status
+    goals: tuple[str, ...] = ()
 
 
 LEAD, PAID = Target("IN_PROGRESS"), Target("PAID")
@@ -62,6 +59,14 @@ def skip(told: Action, person: Person = NOBODY, value: int | None = None) -> Ski
     return made
 
 
+def nameless(**told: Any) -> Skip:
+    """Why an order that names nobody cannot be the first of its lane."""
+    made = orders().convert(action(**told), NOBODY, PAID, None)
+    assert isinstance(made, Conversion) and isinstance(made.alone, Skip), made
+    assert skip(action(**told, order_id=None)) == made.alone
+    return made.alone
+
+
 def file_of(body: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(body.split(b"\r\n\r\n")[1].rsplit(b"\r\n--")[0].decode(), newline="")))
 
@@ -86,13 +91,13 @@ def test_orders_keeps_the_contract_of_a_route() -> None:
 
 
 def test_a_yclid_alone_is_no_identifier_and_the_detail_says_what_would_be_one() -> None:
-    refused = skip(action(ym_client_id=None, yclid="1234567890123456789"))
+    refused = nameless(ym_client_id=None, yclid="1234567890123456789")
     assert refused.reason is SkipReason.NO_IDENTIFIER
     assert "yclid" in refused.detail and "ClientID" in refused.detail
 
 
 def test_an_action_that_names_nobody_is_no_identifier() -> None:
-    assert skip(action(ym_client_id=" ")).reason is SkipReason.NO_IDENTIFIER
+    assert nameless(ym_client_id=" ").reason is SkipReason.NO_IDENTIFIER
 
 
 @pytest.mark.parametrize(
@@ -101,8 +106,13 @@ def test_an_action_that_names_nobody_is_no_identifier() -> None:
         ("1606999999.1607000000", "Google Analytics"),
         ("GA1.2.1606999999.1607000000", "Google Analytics"),
         ("1606999999160700000.0", "spreadsheet"),
+        ("1606999999160700000,0", "spreadsheet"),
         ("1.6E+18", "spreadsheet"),
         ("1,6E+18", "spreadsheet"),
+        ("16069999,5E+11", "spreadsheet"),
+        ("1.6E+18; 1.7E+18", "spreadsheet"),
+        ("1 606 999 999 160 700 000", "another form"),
+        (",;", "holds none"),
         ("12345", "another form"),
         ("1" * 21, "another form"),
         ("١٢٣٤٥٦٧٨", "another form"),
@@ -110,7 +120,7 @@ def test_an_action_that_names_nobody_is_no_identifier() -> None:
     ],
 )
 def test_a_client_id_that_metrica_never_issued_is_refused_in_words(text: str, says: str) -> None:
-    refused = skip(action(ym_client_id=text))
+    refused = nameless(ym_client_id=text)
     assert refused.reason is SkipReason.BAD_IDENTIFIER
     assert says in refused.detail and "ym_client_id" in refused.detail
 
@@ -133,8 +143,15 @@ def test_revenue_stays_within_what_metrica_holds() -> None:
     limit = 9_223_372_036_854_00
     assert state(orders(), action(currency="RUB"), value=limit)["revenue"] == "9223372036854.00"
     assert "more than Metrica can hold" in skip(action(currency="RUB"), value=limit + 1).detail
-    assert skip(action(currency="RUB"), value=-1).reason is SkipReason.NEGATIVE_VALUE
-    assert skip(action(), value=1).reason is SkipReason.NO_CURRENCY
+    negative, bare = skip(action(currency="RUB"), value=-1), skip(action(), value=1)
+    assert negative.reason is SkipReason.NEGATIVE_VALUE and "refund" in negative.detail
+    assert bare.reason is SkipReason.NO_CURRENCY and "roubles" in bare.detail
+
+
+@pytest.mark.parametrize(("cost", "says"), [("-0.01", "from 0"), ("9223372036855", "more than Metrica can hold")])
+def test_a_cost_that_metrica_would_refuse_is_told_before(cost: str, says: str) -> None:
+    refused = skip(action(currency="RUB", cost=Decimal(cost)), value=100)
+    assert refused.reason is SkipReason.NEGATIVE_VALUE and "cost" in refused.detail and says in refused.detail
 
 
 @pytest.mark.parametrize("settings", [{"counter_id": "12-34"}, {"token": "a b"}, {"counter_timezone": "Moscow/Europe"}])
@@ -169,6 +186,67 @@ def test_plain_contacts_have_columns_of_their_own() -> None:
 def test_an_address_with_letters_that_are_not_latin_is_left_out() -> None:
     person = Person(emails=("почта@пример.рф", "a@b.ru"), phones=())
     assert state(orders(contact_hash="none"), action(), person)["emails"] == ["a@b.ru"]
+
+
+CLIENT_IDS = st.integers(10**5, 2**64 - 1).map(str)
+
+
+@given(st.lists(CLIENT_IDS, min_size=1, max_size=4, unique=True), st.sampled_from([",", "; ", " ", "/", ", ", "\t"]))
+def test_client_ids_of_up_to_twenty_digits_come_from_a_cell_into_the_file_as_text(ids: list[str], mark: str) -> None:
+    made = orders().convert(action(ym_client_id=mark.join(ids)), NOBODY, PAID, None)
+    assert isinstance(made, Conversion)
+    (row,) = rows(orders(), made.payload)
+    assert row["client_ids"].split(",") == ids
+
+
+@given(
+    st.integers(10**9, 2**64 - 1),
+    st.sampled_from(["{0:.5E}", "{0:.0E}", "{0:.14e}", "{0}.0", "{0},0", "{0}.1606999999", "GA1.2.{0}.1606999999"]),
+)
+def test_a_client_id_that_something_has_damaged_is_never_sent_as_another(number: int, form: str) -> None:
+    for text in (form.format(number), form.format(number).replace("E", "e").replace(".", ",", form[1] == "0")):
+        if not text[:4].isdigit() or "." in text or "e" in text.lower():
+            assert nameless(ym_client_id=text).reason is SkipReason.BAD_IDENTIFIER
+
+
+def test_bad_client_ids_among_good_ones_are_left_out() -> None:
+    assert state(orders(), action(ym_client_id="111111, 12, 222222, 1.5, 111111"))["client_ids"] == ["111111", "222222"]
+
+
+@pytest.mark.parametrize("user_id", ["Mail@yandex.ru", "+79995551111", "79995551111", "8 (999) 555-11-11"])
+def test_a_customer_id_that_is_a_contact_leaves_as_its_hash(user_id: str) -> None:
+    assert re.fullmatch("[0-9a-f]{32}", state(orders(), action(user_id=user_id))["client_uniq_id"])
+
+
+def test_plain_contacts_are_marked_to_be_erased_and_erasing_leaves_their_hashes() -> None:
+    route = orders(contact_hash="none")
+    made = route.convert(action(), PERSON, PAID, None)
+    assert isinstance(made, Conversion) and made.clear
+    erased = route.redact(made.payload)
+    assert b"yandex.ru" not in erased and b"79995551111" not in erased
+    hashed = orders().convert(action(), PERSON, PAID, None)
+    assert isinstance(hashed, Conversion) and hashed.payload == erased and not hashed.clear
+    assert route.redact(erased) == erased
+
+
+def test_a_row_that_names_nobody_is_marked_too_because_it_takes_on_what_the_order_knows() -> None:
+    made = orders(contact_hash="none").convert(action(ym_client_id=None), NOBODY, PAID, None)
+    assert isinstance(made, Conversion) and made.clear
+
+
+def test_an_order_that_names_nobody_carries_on_who_it_was() -> None:
+    route = orders()
+    lead, sale = (route.convert(action(ym_client_id=client), NOBODY, PAID, None) for client in (CLIENT, None))
+    assert isinstance(lead, Conversion) and isinstance(sale, Conversion)
+    assert (lead.alone, sale.lane) == (None, "A-1")
+    assert orjson.loads(route.merge(lead.payload, sale.payload))["client_ids"] == [CLIENT]
+
+
+def test_late_orders_expire_or_are_sent_and_changes_end_after_111_days() -> None:
+    route, late = orders(link_window=timedelta(days=20)), orders(late_orders="send")
+    assert (route.first_max_age, late.first_max_age) == (timedelta(days=20), None)
+    assert (route.max_age, route.adjust_max_age) == (timedelta(days=113), timedelta(days=111))
+    assert orders(max_age=timedelta(days=30)).adjust_max_age == timedelta(days=30)
 
 
 def test_an_action_without_order_id_is_an_order_of_its_source() -> None:
@@ -219,6 +297,45 @@ def test_revenue_is_exact_in_every_kind_of_currency(value: int, currency: str, t
     assert state(orders(), action(currency=currency), value=value)["revenue"] == text
 
 
+def test_the_cost_of_what_was_sold_has_a_column_of_its_own() -> None:
+    route = orders()
+    sale = route.convert(action(currency="RUB", cost=Decimal("40.5")), NOBODY, PAID, 10000)
+    assert isinstance(sale, Conversion)
+    margin, other = rows(route, sale.payload, order(2, revenue="1.00", currency="RUB"))
+    assert (margin["revenue"], margin["cost"], other["cost"]) == ("100.00", "40.50", "")
+
+
+def test_a_cost_without_a_value_is_not_sent() -> None:
+    assert "cost" not in state(orders(), action(currency="RUB", cost=Decimal(-5)))
+
+
+def test_what_is_cancelled_costs_nothing() -> None:
+    (row,) = rows(orders(), order(1, order_status="CANCELLED", revenue="9.00", cost=["4.00", "RUB"], currency="RUB"))
+    assert (row["revenue"], row["cost"]) == ("0", "0")
+
+
+def test_a_file_without_cost_and_goals_has_no_columns_for_them() -> None:
+    made = orders().convert(action(currency="RUB"), NOBODY, PAID, 100)
+    assert isinstance(made, Conversion)
+    (row,) = rows(orders(), made.payload)
+    assert not {"cost", "goals"} & row.keys()
+
+
+def test_further_goals_stand_in_one_cell_with_their_prices() -> None:
+    told = state(orders(), action(), target=Target("PAID", ("a", "b:200.5")))
+    one, other = rows(orders(), orjson.dumps(told), order(2))
+    assert (one["goals"], other["goals"]) == ("a,b:200.5", "")
+
+
+def test_an_action_that_is_no_more_reaches_no_further_goal_but_keeps_those_of_its_order_without_money() -> None:
+    route, target = orders(), Target("PAID", ("b:200",))
+    paid, gone = (route.convert(action(status=status), NOBODY, target, None) for status in ("active", "refunded"))
+    assert isinstance(paid, Conversion) and isinstance(gone, Conversion)
+    assert "goals" not in orjson.loads(gone.payload)
+    (row,) = rows(route, route.merge(paid.payload, gone.payload))
+    assert (row["order_status"], row["goals"]) == ("CANCELLED", "b")
+
+
 # -- how the states of one order add up --------------------------------------------------------------
 
 
@@ -260,9 +377,46 @@ def test_an_order_revived_after_its_cancellation_is_worth_what_it_was() -> None:
     assert merged(paid, cancelled, order("A"))["revenue"] == "10.00"
 
 
+def test_goals_add_up_by_name_and_the_later_price_holds() -> None:
+    assert merged(order("A", goals=["a", "b:1"]), order("A", goals=["b:2", "c"]))["goals"] == ["a", "b:2", "c"]
+
+
+def test_a_cost_holds_until_another_is_told_and_only_in_its_own_currency() -> None:
+    paid = order("A", revenue="10.00", cost=["4.00", "USD"], currency="USD")
+    less = merged(paid, order("A", revenue="8.00", currency="USD"))
+    (row,) = rows(orders(), orjson.dumps(less))
+    assert (row["revenue"], row["cost"]) == ("8.00", "4.00")
+    (row,) = rows(orders(), orjson.dumps(merged(paid, order("A", revenue="8.00", currency="EUR"))))
+    assert (row["revenue"], row["cost"]) == ("8.00", "")
+
+
+def test_a_contact_known_as_a_hash_and_told_in_clear_is_told_once() -> None:
+    route = orders(contact_hash="none")
+    hashed = order("A", emails_md5=[MD5_EMAIL, "x"])
+    plain = order("A", emails=["mail@yandex.ru"])
+    for one, other in ((hashed, plain), (plain, hashed)):
+        after = orjson.loads(route.merge(one, other))
+        assert (after["emails"], after["emails_md5"]) == (["mail@yandex.ru"], ["x"])
+        (row,) = rows(route, orjson.dumps(after))
+        assert (row["emails"], row["emails_md5"]) == ("mail@yandex.ru", "x")
+
+
+def test_what_waits_in_clear_is_hashed_as_soon_as_contacts_are_to_be_hashed() -> None:
+    after = merged(order("A", emails=["mail@yandex.ru"]), order("A"))
+    assert "emails" not in after and after["emails_md5"] == [MD5_EMAIL]
+
+
 MONEY = st.sampled_from(
-    [{}, {"currency": "USD"}, {"revenue": "1.00", "currency": "RUB"}, {"revenue": "0.00", "currency": "USD"}]
+    [
+        {},
+        {"currency": "USD"},
+        {"revenue": "1.00", "currency": "RUB"},
+        {"revenue": "0.00", "currency": "USD"},
+        {"revenue": "3.00", "cost": ["2.00", "USD"], "currency": "USD"},
+        {"revenue": "3.00", "cost": ["1.00", "RUB"], "currency": "RUB"},
+    ]
 )
+CONTACTS = ["mail@yandex.ru", "a@b.ru"]
 states = st.builds(
     lambda told, money: order("A", **{name: value for name, value in told.items() if value is not None}, **money),
     st.fixed_dictionaries(
@@ -270,7 +424,10 @@ states = st.builds(
             "created": st.integers(0, 2**31),
             "client_uniq_id": st.none() | st.sampled_from("uv"),
             "client_ids": st.lists(st.sampled_from(["111111", "222222", "333333"]), min_size=1, unique=True),
-            "emails_md5": st.none() | st.lists(st.sampled_from("xyz"), min_size=1, unique=True),
+            "emails": st.none() | st.lists(st.sampled_from(CONTACTS), min_size=1, unique=True),
+            "emails_md5": st.none() | st.lists(st.sampled_from(["x", MD5_EMAIL, "z"]), min_size=1, unique=True),
+            "goals": st.none()
+            | st.lists(st.sampled_from(["a", "a:1", "b:2", "c"]), min_size=1, unique_by=lambda g: g[0]),
             "order_status": st.sampled_from(["IN_PROGRESS", "PAID", "CANCELLED"]),
         }
     ),
@@ -281,15 +438,15 @@ states = st.builds(
 @given(states, states, states)
 def test_merging_does_not_depend_on_how_it_is_grouped(a: bytes, b: bytes, c: bytes) -> None:
     """The ledger may merge as it plans or as it claims: the bytes are the same."""
-    route = orders()
-    assert route.merge(route.merge(a, b), c) == route.merge(a, route.merge(b, c))
+    for route in (orders(), orders(contact_hash="none")):
+        assert route.merge(route.merge(a, b), c) == route.merge(a, route.merge(b, c))
 
 
 @given(states, states)
 def test_merging_the_same_state_again_changes_nothing(a: bytes, b: bytes) -> None:
-    route = orders()
-    once = route.merge(a, b)
-    assert route.merge(once, b) == once
+    for route in (orders(), orders(contact_hash="none")):
+        once = route.merge(a, b)
+        assert route.merge(once, b) == once
 
 
 # -- the file ----------------------------------------------------------------------------------------

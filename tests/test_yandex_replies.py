@@ -1,4 +1,4 @@
-"""The table of Metrica's replies, row by row, read through the real wire."""
+"""The table of Metrica's replies, row by row, read through the real wire, for both routes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import responses
 from requests import ConnectionError as CannotConnect
 from requests import ReadTimeout
 
-from convsync.destinations.yandex import Orders
-from convsync.destinations.yandex.metrica import REPLIES, Means
+from convsync.destinations.yandex import Conversions, Orders
+from convsync.destinations.yandex.metrica import CLIENT_ID_TYPE, REPLIES, Means
+from convsync.destinations.yandex.uploadings import STATUSES, Stage
 from convsync.errors import Halted, NotSent, Unclear
 from convsync.model import Answer, Verdict
 from convsync.net import Wire
@@ -247,7 +248,7 @@ def test_the_right_number_is_not_worth_a_word(server: responses.RequestsMock, ro
 
 
 def test_each_line_of_the_table_has_a_meaning_a_person_or_the_ledger_can_use() -> None:
-    for meaning in REPLIES.values():
+    for meaning in (*REPLIES.values(), *CLIENT_ID_TYPE[True].values(), *CLIENT_ID_TYPE[False].values()):
         if meaning.means in (Means.HALT, Means.TOO_LARGE, Means.TOMORROW):
             assert meaning.message and meaning.advice
 
@@ -371,3 +372,273 @@ def test_probing_names_a_configured_zone_that_is_not_the_counters(server: respon
     server.get(COUNTER, json=counter(permission="edit"))
     server.get(LAST, json={"uploadings": []})
     assert ("warning", "time_zone") in codes(route)
+
+
+# -- offline conversions -----------------------------------------------------------------------------
+
+OFFLINE = "https://api-metrika.yandex.net/management/v1/counter/12345678/offline_conversions"
+TOKEN = "0123456789abcdef01234567"
+ROWS = [
+    b'{"kind":"yclid","id":"%d","target":"crm_lead","at":1793534400,"price":"5.00","currency":"RUB"}'
+    % (999999 + number)
+    for number in range(2)
+]
+TAKEN = {"id": 7, "create_time": "2026-11-22T21:30:00Z", "status": "UPLOADED", "source_quantity": 2, "line_quantity": 2}
+
+
+def opened(slept: Slept, **settings: Any) -> Conversions:
+    wire = Wire(requests_per_second=1000, sleep=slept, clock=lambda: NIGHT)
+    given = {"counter_id": "12345678", "token": "secret-token", "jitter": lambda low, high: high / 2, **settings}
+    return Conversions("yandex", wire=wire, **given)
+
+
+@pytest.fixture
+def offline(slept: Slept) -> Iterator[Conversions]:
+    made = opened(slept)
+    yield made
+    made.close()
+
+
+def upload(server: responses.RequestsMock, route: Conversions, rows: int = 2, **reply: Any) -> Answer:
+    server.post(f"{OFFLINE}/upload", **reply)
+    return route.send(route.encode(ROWS[:rows], TOKEN), rows)
+
+
+def looked(server: responses.RequestsMock, route: Conversions, age: timedelta = timedelta(0), **told: Any) -> Answer:
+    server.get(f"{OFFLINE}/uploading/7", json={"uploading": {**TAKEN, **told}})
+    return route.poll("7", 2, age)
+
+
+def test_an_upload_names_its_token_and_nothing_of_a_person_in_its_address(
+    server: responses.RequestsMock, offline: Conversions
+) -> None:
+    told = upload(server, offline, json={"uploading": TAKEN})
+    assert (told.default.verdict, told.ref, told.poll_in, told.findings) == (Verdict.ACCEPTED, "7", 900.0, ())
+    (call,) = server.calls
+    assert call.request.url == f"{OFFLINE}/upload?comment={TOKEN}"
+    assert call.request.headers["Authorization"] == "OAuth secret-token"
+    assert call.request.headers["Content-Type"] == f"multipart/form-data; boundary={TOKEN}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [("yclid", "YCLID"), ("client_id", "CLIENT_ID"), ("user_id", "USER_ID"), ("purchase_id", "PURCHASE_ID")],
+)
+def test_the_kind_of_id_is_named_only_where_it_is_asked_for(
+    server: responses.RequestsMock, slept: Slept, kind: str, word: str
+) -> None:
+    route = opened(slept, send_client_id_type=True)
+    server.post(f"{OFFLINE}/upload", json={"uploading": TAKEN})
+    route.send(route.encode([row.replace(b"yclid", kind.encode()) for row in ROWS], TOKEN), 2)
+    assert str(server.calls[0].request.url).endswith(f"?comment={TOKEN}&client_id_type={word}")
+    route.close()
+
+
+@pytest.mark.parametrize(("named", "advice"), [(True, "send_client_id_type = true"), (False, "newer version")])
+@pytest.mark.parametrize("place", ["message", "location"])
+def test_a_missing_parameter_that_is_the_kind_of_id_can_be_mended_by_a_setting(
+    server: responses.RequestsMock, offline: Conversions, named: bool, advice: str, place: str
+) -> None:
+    word = "client_id_type" if named else "something"
+    errors = [{"error_type": "missing_parameter", "message": "is required", place: word}]
+    told = upload(server, offline, status=400, json={"errors": errors})
+    assert told.halt and advice in told.halt.advice and told.default.verdict is Verdict.RETURNED
+
+
+def test_a_kind_of_id_that_is_not_taken_stops_and_refuses_no_row(server: responses.RequestsMock, slept: Slept) -> None:
+    route = opened(slept, send_client_id_type=True)
+    told = upload(server, route, rows=1, status=400, json=error("invalid_parameter", "bad client_id_type"))
+    assert told.halt and "send_client_id_type" in told.halt.advice and not told.split
+    route.close()
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_failing_server_may_have_stored_the_conversions(
+    server: responses.RequestsMock, offline: Conversions, status: int
+) -> None:
+    assert upload(server, offline, status=status, json=error("backend_error")).default.verdict is Verdict.UNKNOWN
+    assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b'{"uploading": 5}', b'{"uploading": {}}', b'{"uploading": {"id": "a/b"}}', b"null"]
+)
+def test_an_upload_without_a_readable_id_is_unknown(
+    server: responses.RequestsMock, offline: Conversions, body: bytes
+) -> None:
+    assert upload(server, offline, body=body).default.verdict is Verdict.UNKNOWN
+
+
+def test_a_file_of_which_no_row_was_taken_is_refused(server: responses.RequestsMock, offline: Conversions) -> None:
+    told = upload(server, offline, json={"uploading": {**TAKEN, "line_quantity": 0}})
+    assert (told.default.verdict, told.ref, told.poll_in) == (Verdict.REFUSED, "7", None)
+    assert "none of the 2 rows" in told.default.reason
+
+
+@pytest.mark.parametrize("lines", [1, "1"])
+def test_a_file_of_which_a_row_was_dropped_is_held_because_nobody_says_which(
+    server: responses.RequestsMock, offline: Conversions, lines: object
+) -> None:
+    told = upload(server, offline, json={"uploading": {**TAKEN, "line_quantity": lines}})
+    assert (told.default.verdict, told.ref, told.poll_in) == (Verdict.HELD, "7", None)
+    assert "dropped 1 of the 2 rows" in told.default.reason and told.findings[0].code == "rows_dropped"
+
+
+def test_another_number_of_rows_than_we_sent_is_a_finding(server: responses.RequestsMock, offline: Conversions) -> None:
+    told = upload(server, offline, json={"uploading": {**TAKEN, "source_quantity": 3, "line_quantity": 3}})
+    assert told.default.verdict is Verdict.ACCEPTED
+    assert told.findings[0].code == "source_quantity" and "3 rows in a file of 2" in told.findings[0].message
+
+
+def test_an_answer_with_nothing_but_an_id_is_enough(server: responses.RequestsMock, offline: Conversions) -> None:
+    told = upload(server, offline, json={"uploading": {"id": "7", "line_quantity": None}})
+    assert (told.default.verdict, told.ref, told.findings) == (Verdict.ACCEPTED, "7", ())
+
+
+# -- what became of an upload ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "status", [*(word for word, stage in STATUSES.items() if stage is Stage.WAIT), "NEW_WORD", "", None]
+)
+def test_an_upload_on_its_way_is_asked_for_again(
+    server: responses.RequestsMock, offline: Conversions, status: str | None
+) -> None:
+    told = looked(server, offline, status=status)
+    assert (told.default.verdict, told.poll_in, told.findings) == (Verdict.ACCEPTED, 900.0, ())
+    almost = offline.poll("7", 2, timedelta(hours=24) - timedelta(seconds=5))
+    assert almost.poll_in == 5.0
+    over = offline.poll("7", 2, timedelta(hours=24))
+    assert (over.default.verdict, over.poll_in, over.findings[0].code) == (Verdict.ACCEPTED, None, "no_verdict")
+    assert (status or "without a status") in over.findings[0].message
+
+
+@pytest.mark.parametrize("body", ["null", "{}", '{"uploading": null}', '{"uploading": {"id": "x"}}'])
+def test_an_upload_that_cannot_be_read_is_asked_for_again(
+    server: responses.RequestsMock, offline: Conversions, body: str
+) -> None:
+    server.get(f"{OFFLINE}/uploading/7", body=body)
+    if body == "null":
+        with pytest.raises(NotSent):
+            offline.poll("7", 2, timedelta(0))
+    else:
+        assert offline.poll("7", 2, timedelta(0)).poll_in == 900.0
+
+
+@pytest.mark.parametrize("told", [{}, {"linked_quantity": 2}, {"linked_quantity": 3}, {"linked_quantity": "many"}])
+def test_a_processed_upload_is_confirmed(
+    server: responses.RequestsMock, offline: Conversions, told: dict[str, Any]
+) -> None:
+    answer = looked(server, offline, status="PROCESSED", **told)
+    assert (answer.default.verdict, answer.default.reason, answer.poll_in) == (Verdict.CONFIRMED, "", None)
+
+
+def test_a_partly_linked_upload_is_confirmed_with_a_note_on_each_row(
+    server: responses.RequestsMock, offline: Conversions
+) -> None:
+    answer = looked(server, offline, status="PROCESSED", linked_quantity=1, user_not_found_quantity=1)
+    assert answer.default.verdict is Verdict.CONFIRMED
+    assert answer.default.reason.startswith("partly linked: 1 of 2 rows")
+    assert [one.code for one in answer.findings] == ["user_not_found"]
+
+
+@pytest.mark.parametrize("told", [{"status": "LINKAGE_FAILURE"}, {"status": "PROCESSED", "linked_quantity": 0}])
+def test_an_upload_that_found_nobody_is_unmatched(
+    server: responses.RequestsMock, offline: Conversions, told: dict[str, Any]
+) -> None:
+    answer = looked(server, offline, goal_not_found_quantity=2, **told)
+    assert (answer.default.verdict, answer.poll_in) == (Verdict.UNMATCHED, None)
+    assert answer.findings[0].code == "goal_not_found" and "check --online" in answer.findings[0].advice
+
+
+def test_rows_that_are_dropped_later_are_told_as_well(server: responses.RequestsMock, offline: Conversions) -> None:
+    answer = looked(server, offline, status="PROCESSED", line_quantity=1)
+    assert (answer.default.verdict, answer.findings[0].code) == (Verdict.HELD, "rows_dropped")
+
+
+def test_an_upload_that_metrica_has_forgotten_is_in_doubt_and_a_strange_404_is_not(
+    server: responses.RequestsMock, offline: Conversions
+) -> None:
+    server.get(f"{OFFLINE}/uploading/7", status=404, json=error("not_found"))
+    server.get(f"{OFFLINE}/uploading/7", status=404, body="<html>")
+    assert offline.poll("7", 2, timedelta(0)).default.verdict is Verdict.UNKNOWN
+    with pytest.raises(Halted):
+        offline.poll("7", 2, timedelta(0))
+
+
+# -- found again -------------------------------------------------------------------------------------
+
+
+def listed(server: responses.RequestsMock, *uploads: dict[str, Any]) -> None:
+    query = responses.matchers.query_param_matcher
+    server.get(
+        f"{OFFLINE}/uploadings", json={"uploadings": list(uploads)}, match=[query({"limit": "1000", "offset": "0"})]
+    )
+    server.get(
+        f"{OFFLINE}/uploadings", json={"uploadings": []}, match=[query({"limit": "1000", "offset": str(len(uploads))})]
+    )
+
+
+@pytest.mark.parametrize("comment", [TOKEN, TOKEN.upper(), f"({TOKEN})", f" {TOKEN[:12]} {TOKEN[12:]} "])
+def test_the_token_is_known_however_the_comment_comes_back(
+    server: responses.RequestsMock, offline: Conversions, comment: str
+) -> None:
+    listed(server, {**TAKEN, "comment": "fedcba987654321001234567"}, {**TAKEN, "id": 8, "comment": comment})
+    found = offline.find(TOKEN, 2, NIGHT)
+    assert found and (found.ref, found.poll_in, found.default.verdict) == ("8", 900.0, Verdict.ACCEPTED)
+
+
+def test_what_is_found_is_judged_as_its_answer_would_have_been(
+    server: responses.RequestsMock, offline: Conversions
+) -> None:
+    listed(server, {**TAKEN, "comment": TOKEN, "line_quantity": 0})
+    found = offline.find(TOKEN, 2, NIGHT)
+    assert found and found.default.verdict is Verdict.REFUSED
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"comment": "upload of another program"},
+        {"source_quantity": 3},
+        {"source_quantity": None},
+        {"create_time": "2026-11-22T21:20:00Z"},
+        {"create_time": "2026-11-22T22:00:00Z"},
+        {"create_time": "2026-11-22T21:30:00"},
+        {"create_time": None},
+    ],
+)
+def test_an_upload_without_a_token_is_ours_only_if_everything_else_fits(
+    server: responses.RequestsMock, offline: Conversions, told: dict[str, Any]
+) -> None:
+    listed(server, {**TAKEN, "comment": "", **told})
+    assert offline.find(TOKEN, 2, NIGHT) is None
+
+
+@pytest.mark.parametrize("comment", ["", None, TOKEN[:10]])
+def test_the_only_upload_that_fits_is_ours_where_no_tokens_are_kept(
+    server: responses.RequestsMock, offline: Conversions, comment: str | None
+) -> None:
+    listed(server, {**TAKEN, "comment": comment}, {**TAKEN, "id": 8, "comment": "upload of another program"})
+    found = offline.find(TOKEN, 2, NIGHT)
+    assert found and found.ref == "7"
+
+
+@pytest.mark.parametrize(
+    ("reply", "fault"),
+    [
+        ({"status": 403, "json": error("access_denied")}, Halted),
+        ({"status": 404, "json": error("not_found")}, Halted),
+        ({"status": 429, "json": error("quota_requests_by_uid")}, NotSent),
+        ({"status": 503, "json": error("backend_error")}, NotSent),
+        ({"json": {"uploadings": None}}, NotSent),
+        ({"body": "<html>"}, NotSent),
+        ({"body": ReadTimeout()}, NotSent),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_no_answer_to_whether_it_arrived(
+    server: responses.RequestsMock, offline: Conversions, reply: dict[str, Any], fault: type[Exception]
+) -> None:
+    server.get(f"{OFFLINE}/uploadings", **reply)
+    with pytest.raises(fault):
+        offline.find(TOKEN, 2, NIGHT)

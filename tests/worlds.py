@@ -13,7 +13,7 @@ from convsync.config.action import GoogleTarget, VkTarget, YandexTarget
 from convsync.destinations import Route
 from convsync.destinations.google.data_manager import DataManager
 from convsync.destinations.vk import Pixel
-from convsync.destinations.yandex import Orders
+from convsync.destinations.yandex import Conversions, Orders
 from convsync.ledger import Ledger, Patience
 from convsync.ledger.verify import verify
 from convsync.mapping import Address, Mapper, Rule
@@ -89,11 +89,14 @@ class World:
         self.google_token = "sandbox-refresh"
         self.on_refund: str | None = None
         self.ledger = Ledger.open(self.path)
-        self.routes: dict[str, Callable[[], Route]] = {
+        self.routes: dict[str, Callable[[], Route | tuple[Route, ...]]] = {
             "google": self.google,
-            "yandex": self._yandex,
+            "yandex": self.yandex,
             "vk": self._vk,
         }
+        self.yandex_target: Callable[[str], YandexTarget] = TARGETS["yandex"]
+        self.yandex_options: dict[str, Any] = {}
+        self.names: tuple[str, ...] = ("lead", "sale")
 
     # -- given
 
@@ -116,11 +119,17 @@ class World:
     # -- when
 
     def engine(self, **options: Any) -> Engine:
-        routes = [self.routes[name]() for name in self.platforms]
-        rules = {
-            name: Rule(name, tuple(Address(route, TARGETS[route.name](name)) for route in routes))
-            for name in ("lead", "sale")
-        }
+        made = [self.routes[name]() for name in self.platforms]
+        routes = [route for one in made for route in (one if isinstance(one, tuple) else (one,))]
+        doors = {(route.name, route.door): route for route in routes}
+        rules = {}
+        for name in self.names:
+            addresses = []
+            for platform in self.platforms:
+                target = self.yandex_target(name) if platform == "yandex" else TARGETS[platform](name)
+                known = [doors[platform, door] for door in target.doors]
+                addresses.append(Address(known[0], target, None, *known[1:]))
+            rules[name] = Rule(name if name in ("lead", "sale") else "micro", tuple(addresses))
         destinations = [Destination(route, self.patience) for route in routes]
         options = {
             "clock": self.clock,
@@ -163,6 +172,20 @@ class World:
         counters = self.box.books()["yandex"]["counters"]
         return dict(counters["12345678"]["orders"]) if counters else {}
 
+    def offline(self) -> dict[str, Any]:
+        """What the emulator knows of Metrica's offline conversions."""
+        counters = self.box.books()["yandex"]["counters"]
+        return (
+            dict(counters["12345678"]["offline"])
+            if counters
+            else {"rows": 0, "conversions": [], "uploads": [], "goals": {}}
+        )
+
+    def reached(self) -> dict[str, tuple[int, str]]:
+        """How often each goal of offline conversions was reached, and what it brought, when all is processed."""
+        self.clock.advance(5)
+        return {goal: (one["reaches"], one["revenue"]) for goal, one in self.offline()["goals"].items()}
+
     def hits(self) -> dict[str, int]:
         """How often each click id hit the emulator's VK pixel."""
         pixels = self.box.books()["vk"]["pixels"].values()
@@ -203,14 +226,20 @@ class World:
             **options,
         )
 
-    def _yandex(self) -> Any:
-        return Orders(
-            "yandex",
-            counter_id="12345678",
-            token=self.token,
-            metrica_url=self.box_url,
-            batch_rows=self.batch_rows.get("yandex", 100_000),
-            wire=self.wire(),
+    def yandex(self) -> Any:
+        """Both doors of Metrica."""
+        options: dict[str, Any] = {
+            "counter_id": "12345678",
+            "token": self.token,
+            "metrica_url": self.box_url,
+            "batch_rows": self.batch_rows.get("yandex", 100_000),
+        }
+        own = {"late_orders", "contact_hash", "max_age"}
+        orders = {name: value for name, value in self.yandex_options.items() if name in own}
+        others = {name: value for name, value in self.yandex_options.items() if name not in own}
+        return (
+            Orders("yandex", wire=self.wire(), **options, **orders),
+            Conversions("yandex", wire=self.wire(), **options, **others),
         )
 
     def _vk(self) -> Any:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from convsync.config import Config, DestinationSettings, GoogleSettings, SourceSettings, VkSettings, YandexSettings
     from convsync.destinations import Route
     from convsync.destinations.google.ads.client import AdsClient
+    from convsync.destinations.yandex import Conversions, Orders
+    from convsync.destinations.yandex.direct import Direct
     from convsync.mapping import Mapper
     from convsync.net import Wire
     from convsync.sources import Source
@@ -74,17 +76,18 @@ def destinations(config: Config, names: Sequence[str]) -> list[Destination]:
         patience = Patience(
             settings.max_attempts, settings.give_up_after.total_seconds(), settings.retry_after.total_seconds()
         )
-        made.append(Destination(route(config, name), patience))
+        made += [Destination(route, patience) for route in routes(config, name)]
     return made
 
 
-def route(config: Config, name: str) -> Route:
+def routes(config: Config, name: str) -> tuple[Route, ...]:
+    """The routes of one section, the first door first."""
     settings = config.destinations[name]
     if settings.platform == "google":
-        return _google(config, name, settings)
+        return (_google(config, name, settings),)
     if settings.platform == "yandex":
-        return _yandex(name, settings)
-    return _vk(name, settings)
+        return _yandex(config, name, settings)
+    return (_vk(name, settings),)
 
 
 def _google(config: Config, name: str, settings: GoogleSettings) -> Route:
@@ -165,7 +168,35 @@ def reading(name: str, settings: GoogleSettings) -> Iterator[AdsClient]:
         wire.close()
 
 
-def _yandex(name: str, settings: YandexSettings) -> Route:
+@contextmanager
+def direct(name: str, settings: YandexSettings) -> Iterator[Direct]:
+    """A client of Yandex.Direct, to read with."""
+    from convsync.destinations.yandex.direct import PER_SECOND, Direct
+
+    slow = min(settings.requests_per_second, PER_SECOND)
+    wire = _wire(settings.model_copy(update={"requests_per_second": slow}))
+    try:
+        yield Direct(
+            f"destinations.{name}",
+            token=_clear(settings.direct_token) or _clear(settings.token) or "",
+            wire=wire,
+            url=settings.direct_url,
+            version=settings.direct_version,
+            mode=settings.direct_mode,
+        )
+    finally:
+        wire.close()
+
+
+def _yandex(config: Config, name: str, settings: YandexSettings) -> tuple[Route, ...]:
+    """Both doors into one counter. Each has its own wire, and so its own lease; they share the requests at one time."""
+    targets = [one.targets[name] for one in config.actions.values() if name in one.targets]
+    both = any("conversions" in target.doors for target in targets)
+    orders = settings.model_copy(update={"in_flight": max(1, settings.in_flight - both)})
+    return _yandex_orders(name, orders, targets), _yandex_conversions(name, settings, targets)
+
+
+def _yandex_orders(name: str, settings: YandexSettings, targets: Sequence[Any]) -> Orders:
     from convsync.destinations.yandex import Orders
 
     return Orders(
@@ -176,10 +207,34 @@ def _yandex(name: str, settings: YandexSettings) -> Route:
         metrica_url=settings.metrica_url,
         counter_timezone=settings.counter_timezone,
         contact_hash=settings.contact_hash,
+        late_orders=settings.late_orders,
         max_age=settings.max_age,
         link_window=settings.link_window,
         batch_rows=settings.batch_rows,
         in_flight=settings.in_flight,
+        targets=targets,
+    )
+
+
+def _yandex_conversions(name: str, settings: YandexSettings, targets: Sequence[Any]) -> Conversions:
+    """One file at a time, with a little of the 30 requests a second that Metrica lets one address make."""
+    from convsync.destinations.yandex import Conversions
+
+    slow = min(settings.requests_per_second, 4.0)
+    return Conversions(
+        name,
+        counter_id=settings.counter_id,
+        token=_clear(settings.token) or "",
+        wire=_wire(settings.model_copy(update={"requests_per_second": slow})),
+        metrica_url=settings.metrica_url,
+        send_client_id_type=settings.send_client_id_type,
+        link_window=settings.link_window,
+        quarantine=settings.quarantine,
+        poll_after=settings.poll_after,
+        poll_every=settings.poll_every,
+        poll_until=settings.poll_until,
+        batch_rows=min(settings.batch_rows, 100_000),
+        targets=targets,
     )
 
 
@@ -239,16 +294,16 @@ def mapper(config: Config, made: Sequence[Destination]) -> Mapper:
     """The `[actions.*]` sections, as far as they concern these destinations."""
     from convsync.mapping import Address, Mapper, Rule
 
-    routes = {one.route.name: one.route for one in made}
+    doors = {(one.route.name, one.route.door): one.route for one in made}
     rules = {}
     for name, action in config.actions.items():
-        addresses = [
-            Address(routes[where], target, _feeding(config, where))
-            for where, target in action.targets.items()
-            if where in routes
-        ]
+        addresses = []
+        for where, target in action.targets.items():
+            known = [doors[where, door] for door in target.doors if (where, door) in doors]
+            if known:
+                addresses.append(Address(known[0], target, _feeding(config, where), *known[1:]))
         rules[name] = Rule(action.kind.value, tuple(addresses), action.max_age)
-    return Mapper(rules, list(routes.values()), config.phone_region)
+    return Mapper(rules, [one.route for one in made], config.phone_region)
 
 
 def _feeding(config: Config, destination: str) -> frozenset[str] | None:

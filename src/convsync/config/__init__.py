@@ -291,6 +291,7 @@ def _crossed(values: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _bad_names(values)
     yield from _unknown_sources(values)
     yield from _same_accounts(values)
+    yield from _files(values)
 
 
 def _bad_names(values: Mapping[str, Any]) -> Iterator[Problem]:
@@ -324,6 +325,21 @@ def _same_accounts(values: Mapping[str, Any]) -> Iterator[Problem]:
             other = first[platform, account]
             text = f"is the same account as in [destinations.{other}]: it would count twice. Remove one of the two."
             yield Problem(("destinations", name, key), text)
+
+
+def _files(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """A file for the Conversion Centre is written without asking anybody, and holds orders."""
+    for name, section in _sections(values, "destinations").items():
+        if _platforms(values)[name] != "yandex" or section.get("upload") != "file":
+            continue
+        if not section.get("counter_timezone"):
+            text = 'is needed for upload = "file": no counter is asked for it. Write "Europe/Moscow", for example.'
+            yield Problem(("destinations", name, "counter_timezone"), text)
+        for action, rule in _sections(values, "actions").items():
+            target = rule.get(name)
+            if isinstance(target, dict) and target.get("goal"):
+                text = 'needs upload = "api": the Conversion Centre takes orders only. Name a `status` instead.'
+                yield Problem(("actions", action, name, "goal"), text)
 
 
 def _lacking(values: Mapping[str, Any]) -> Iterator[Problem]:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from convsync.config.destination import Consent, EventSource
-from convsync.config.values import NOT_YET, Digits, PositiveDuration, StrictModel, VkGoal
+from convsync.config.values import Digits, Names, PositiveDuration, StrictModel, VkGoal, names
 from convsync.model import Kind
 
 GATHERED = "(targets)"
 """Where `gather` puts the destinations' keys: a word that nobody writes as a key."""
 
 YANDEX_STATUSES = ("IN_PROGRESS", "PAID", "CANCELLED", "SPAM")
+
+
+YandexId = Literal["yclid", "client_id", "user_id", "purchase_id"]
+_GOAL = re.compile(r"""[^\s,;:"']{1,255}""")
 
 
 class GoogleTarget(StrictModel):
@@ -39,12 +43,22 @@ class GoogleTarget(StrictModel):
     def goal_key(self) -> str:
         return self.conversion_action
 
+    @property
+    def doors(self) -> dict[str, str]:
+        return {"": self.conversion_action}
+
 
 class YandexTarget(StrictModel):
-    """Exactly one of `status` (route orders) and `goal` (route conversions)."""
+    """`status`: route orders. `goal`: route conversions. Both: what an order cannot carry goes to the goal.
+
+    `goals` are further JavaScript goals that an order reaches; `by` are the ids that a conversion is found by, the best
+    first. A UserID and a PurchaseID mean something only where the site tells them to Metrica, so they have to be named.
+    """
 
     status: str | None = None
     goal: str | None = None
+    goals: Names = ()
+    by: Annotated[tuple[YandexId, ...], Field(min_length=1), BeforeValidator(names)] = ("yclid", "client_id")
 
     @field_validator("status")
     @classmethod
@@ -53,26 +67,59 @@ class YandexTarget(StrictModel):
         meant = "CANCELLED" if value.upper() == "CANCELED" else value.upper()
         if meant in YANDEX_STATUSES and value != meant:
             raise ValueError(f"is spelled {meant}, in capital letters.")
-        if not re.fullmatch(r"""[^\s,;:"']{1,255}""", value):
+        if not _GOAL.fullmatch(value):
             raise ValueError(f"must be {', '.join(YANDEX_STATUSES)} or the identifier of a JavaScript goal.")
         return value
 
     @field_validator("goal")
     @classmethod
-    def _this_version(cls, value: str) -> str:
-        raise ValueError(
-            f'(route conversions) {NOT_YET} Write status = "IN_PROGRESS" or another status (route orders).'
-        )
+    def _is_a_goal(cls, value: str) -> str:
+        meant = "CANCELLED" if value.upper() == "CANCELED" else value.upper()
+        if meant in YANDEX_STATUSES:
+            raise ValueError(f'is a status of orders: write status = "{meant}".')
+        if not _GOAL.fullmatch(value):
+            raise ValueError("must be the identifier of a JavaScript goal, not its name: no blanks, quotes, commas.")
+        return value
+
+    @field_validator("goals")
+    @classmethod
+    def _are_goals(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not re.fullmatch(rf"{_GOAL.pattern}(:\d+(\.\d+)?)?", one) or one.upper() in YANDEX_STATUSES:
+                raise ValueError(
+                    'must list identifiers of JavaScript goals, each with or without a price: ["a", "b:200"].'
+                )
+        if len({one.partition(":")[0] for one in value}) < len(value):
+            raise ValueError("names a goal twice.")
+        return value
 
     @model_validator(mode="after")
     def _named(self) -> Self:
-        if self.status is None:
-            raise ValueError(f"needs `status`: {', '.join(YANDEX_STATUSES)} or the identifier of a JavaScript goal.")
+        if self.status is None and self.goal is None:
+            raise ValueError(
+                f"needs `status` ({', '.join(YANDEX_STATUSES)} or a JavaScript goal: route orders) or `goal` (a"
+                " JavaScript goal: route conversions)."
+            )
+        reached = {self.status, *(one.partition(":")[0] for one in self.goals)}
+        if self.goal in reached:
+            raise ValueError(
+                f"sends {self.goal} as an order and as a conversion: it would count twice. Keep one of them."
+            )
+        if self.goals and self.status is None:
+            raise ValueError("has `goals`, which belong to an order: add `status`, or name one `goal`.")
+        if "by" in self.model_fields_set and self.goal is None:
+            raise ValueError("has `by`, which is for the `goal` of conversions: add `goal`, or remove `by`.")
         return self
 
     @property
     def goal_key(self) -> str:
-        return self.status or ""
+        return self.status or self.goal or ""
+
+    @property
+    def doors(self) -> dict[str, str]:
+        """By the door it goes through (see `Route.door`): what the ledger calls its goal there."""
+        found = {"": self.status, "conversions": self.goal}
+        return {door: goal for door, goal in found.items() if goal is not None}
 
 
 class VkTarget(StrictModel):
@@ -81,6 +128,10 @@ class VkTarget(StrictModel):
     @property
     def goal_key(self) -> str:
         return self.goal
+
+    @property
+    def doors(self) -> dict[str, str]:
+        return {"": self.goal}
 
 
 TARGETS: dict[str, type[StrictModel]] = {"google": GoogleTarget, "yandex": YandexTarget, "vk": VkTarget}

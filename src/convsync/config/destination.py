@@ -6,12 +6,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from convsync.config.values import (
-    NOT_YET,
     ApiVersion,
     Count,
+    Currency,
     CustomerId,
     CustomerIds,
     Digits,
@@ -146,12 +146,21 @@ class YandexSettings(CommonDestination):
     counter_id: Digits = Field(description="the number of the Metrica counter, digits only")
     token: Secret | None = None
     metrica_url: Url = "https://api-metrika.yandex.net"
-    direct_url: Url = "https://api.direct.yandex.com"
-    client_login: Text | None = None
+    upload: Literal["api", "file"] = "api"
     counter_timezone: Zone | None = None
     contact_hash: Literal["md5", "none"] = "md5"
     max_age: PositiveDuration = timedelta(days=113)
     link_window: PositiveDuration = timedelta(days=21)
+    late_orders: Literal["expire", "send"] = "expire"
+    send_client_id_type: bool = False
+    direct_url: Url = "https://api.direct.yandex.com"
+    direct_version: Literal["v5", "v501"] = "v501"
+    direct_mode: Literal["auto", "online", "offline"] = "auto"
+    direct_token: Secret | None = None
+    direct_vat: bool = False
+    direct_currency: Currency | None = None
+    client_login: Text | None = None
+    cost_client_logins: Annotated[Names, Field(min_length=1)] | None = None
     poll_after: Duration = timedelta(minutes=15)
     poll_every: PositiveDuration = timedelta(minutes=15)
     poll_until: Duration = timedelta(hours=24)
@@ -159,16 +168,12 @@ class YandexSettings(CommonDestination):
     in_flight: Annotated[int, Field(ge=1, le=64)] = 3
     batch_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
 
-    @field_validator("contact_hash")
-    @classmethod
-    def _hashed(cls, value: str) -> str:
-        if value == "none":
-            raise ValueError(f'"none" {NOT_YET} Write "md5": the ledger never holds a contact in clear.')
-        return value
-
     @classmethod
     def needs(cls, get: Callable[[str], Any], *, reading: bool) -> tuple[str, ...]:
-        return ("token",)
+        """A file for the Conversion Centre is fetched by Direct: whoever writes one needs no token."""
+        if reading:
+            return () if _filled(get("direct_token")) else ("token",)
+        return () if get("upload") == "file" else ("token",)
 
 
 def _slash(value: object) -> object:

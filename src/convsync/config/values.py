@@ -235,13 +235,13 @@ def _zone_hint(value: Any) -> str:
 Zone = Annotated[ZoneInfo, BeforeValidator(_zone), PlainSerializer(str)]
 
 
-def _names(value: Any) -> Any:
+def names(value: Any) -> Any:
     """A list, or (as environment variables have it) names between commas."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
-CustomerIds = Annotated[tuple[CustomerId, ...], Field(min_length=1), BeforeValidator(_names)]
+Names = Annotated[tuple[str, ...], BeforeValidator(names)]
+CustomerIds = Annotated[tuple[CustomerId, ...], Field(min_length=1), BeforeValidator(names)]
 
 
 def folder_of(info: ValidationInfo) -> Path:

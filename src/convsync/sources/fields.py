@@ -182,10 +182,10 @@ class FieldMap:
             return values.platform_id, platform_ids
         if field in TIMES:
             return self._time_readers()
-        if field in ("value", "cart"):
+        if field in ("value", "cost", "cart"):
             money = values.money_reader(decimal_comma=self._options.get("decimal_comma", False))
             cart = cart_reader(money)
-            return (money, amounts(money)) if field == "value" else (cart, each(cart))
+            return (cart, each(cart)) if field == "cart" else (money, amounts(money))
         word = self._word_reader(field)
         return (word, words(word)) if word is not None else (values.text, texts)
 

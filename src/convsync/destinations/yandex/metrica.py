@@ -106,7 +106,7 @@ REPLIES: Mapping[tuple[int, str], Meaning] = {
     (413, ""): Meaning(
         Means.TOO_LARGE,
         "too_large",
-        "the upload is too large even with one order in it.",
+        "the upload is too large even with one row in it.",
         "A proxy may limit the size of requests: raise its limit.",
     ),
     **{
@@ -126,6 +126,26 @@ REPLIES: Mapping[tuple[int, str], Meaning] = {
     (503, ""): _SERVER,
     (504, ""): _SERVER,
 }
+CLIENT_ID_TYPE: Mapping[bool, Mapping[tuple[int, str, str], Meaning]] = {
+    # Required in older documentation, gone from today's (facts, 2.1). By whether it was sent: (HTTP status, error_type,
+    # word in the text).
+    False: {
+        (400, "missing_parameter", "client_id_type"): Meaning(
+            Means.HALT,
+            "client_id_type",
+            "Metrica wants to be told the kind of the ids beside the file.",
+            "Write `send_client_id_type = true`.",
+        ),
+    },
+    True: {
+        (400, "invalid_parameter", "client_id_type"): Meaning(
+            Means.HALT,
+            "client_id_type",
+            "Metrica does not take the kind of the ids that it was told beside the file.",
+            "Remove `send_client_id_type`, or this kind of id from `by`.",
+        ),
+    },
+}
 _MOVED = Meaning(
     Means.HALT,
     "moved",
@@ -136,7 +156,7 @@ _STRANGE = Meaning(
     Means.STRANGE,
     "strange_reply",
     "Metrica gave an answer that its documentation does not know.",
-    "The upload will be sent again, which is harmless; if this repeats, report it.",
+    "It will be found out or sent again, which is harmless; if this repeats, report it.",
 )
 
 
@@ -199,12 +219,26 @@ class Metrica:
             headers["Content-Type"] = content_type
         return self.wire.exchange(method, f"{self._url}{path}", headers=headers, body=body, again=self._again)
 
+    def upload(self, path: str, body: bytes, boundary: str) -> Reply:
+        """POST a multipart body."""
+        return self.exchange("POST", path, body, f"multipart/form-data; boundary={boundary}")
+
     def ask(self, path: str) -> dict[str, Any]:
         """A question, which changes nothing: without an answer nothing was sent, whatever the wire saw."""
+        return self._told(self._asked(path))
+
+    def ask_if_there(self, path: str) -> dict[str, Any] | None:
+        """The same about something that Metrica may have forgotten: None if it says that it does not know it."""
+        reply = self._asked(path)
+        return None if reply.status == 404 and said(reply).error == "not_found" else self._told(reply)
+
+    def _asked(self, path: str) -> Reply:
         try:
-            reply = self.exchange("GET", path)
+            return self.exchange("GET", path)
         except Unclear as fault:
             raise NotSent(fault.reason) from fault
+
+    def _told(self, reply: Reply) -> dict[str, Any]:
         if reply.status == 200:
             return self._read(reply)
         told = said(reply)
@@ -213,10 +247,16 @@ class Metrica:
             raise Halted(self.finding("error", found, told))
         raise NotSent(told.text, self._wait(reply, found))
 
-    def judge(self, reply: Reply, rows: int) -> Answer:
-        """What a reply that is not a success means for the rows of an upload."""
+    def judge(self, reply: Reply, rows: int, named: Mapping[tuple[int, str, str], Meaning] = {}) -> Answer:
+        """What a reply that is not a success means for the rows of an upload.
+
+        `named` goes before the table: replies that name a parameter (HTTP status, error_type, the word in its text).
+        """
         told = said(reply)
         found = meaning(reply.status, told.error)
+        for (status, error, word), meant in named.items():
+            if (status, error) == (reply.status, told.error) and word in told.text:
+                found = meant
         returned = Outcome(Verdict.RETURNED, told.text)
         match found.means:
             case Means.BAD_ROWS if rows == 1:
@@ -275,6 +315,15 @@ class Metrica:
         if asked is None and found.means is Means.SHORTLY:
             return self._jitter(*SHORT_WAIT)
         return asked
+
+
+def object_of(reply: Reply) -> dict[str, Any]:
+    """The JSON object of a success, empty if it is none."""
+    try:
+        told = reply.json()
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 # -- the counter's clock --------------------------------------------------------------------------------------
