@@ -67,6 +67,7 @@ timeout = "5s"
 counter_id = "12345678"
 token = "sandbox-token"
 metrica_url = "{url}"
+direct_url = "{url}"
 poll_after = "0s"
 requests_per_second = 1000
 retry_after = "0s"

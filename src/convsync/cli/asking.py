@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from convsync.destinations.google.ads.answers import AdsRefused
 from convsync.destinations.google.readings import OF_THE_ACCOUNT, no_answer
-from convsync.errors import ConvsyncError, Exit, Halted, LedgerError, UsageError, WireError
+from convsync.destinations.yandex.direct import OF_THE_LOGIN, DirectRefused
+from convsync.errors import ConfigError, ConvsyncError, Exit, Halted, LedgerError, UsageError, WireError
 from convsync.model import Finding
+
+
+class Api(NamedTuple):
+    """Who is asked, as findings say it, and the key of the configuration that holds the address."""
+
+    name: str
+    address: str
+
+
+ADS = Api("the Google Ads API", "ads_endpoint")
+DIRECT = Api("Yandex.Direct", "direct_url")
 
 
 @dataclass
@@ -40,7 +53,7 @@ class Asking:
         return Exit.ATTENTION if any(one.level == "error" for one in self.findings) else Exit.OK
 
     @contextmanager
-    def apart(self, where: str, account: str) -> Iterator[None]:
+    def apart(self, where: str, account: str, api: Api = ADS) -> Iterator[None]:
         """Whatever keeps this account from being read to its end becomes a finding. What was typed wrong, and a ledger
         that does not work, do not."""
         try:
@@ -48,21 +61,27 @@ class Asking:
         except Halted as stop:
             self.misconfigured = True
             finding = stop.finding
-            if finding.code in OF_THE_ACCOUNT:
+            if finding.code in OF_THE_ACCOUNT | OF_THE_LOGIN:
                 finding = finding._replace(message=f"Account {account}: {finding.message}")
             else:
                 self.halted.add(where)
             self.add(finding)
         except WireError as fault:
             self.unfinished = True
-            said, advice = no_answer(fault)
+            said, advice = no_answer(fault, *api)
             self.find("error", "no_answer", where, f"Account {account} was not read to its end: {said}.", advice)
         except AdsRefused as refusal:
             self.unfinished |= refusal.means is not None  # a quota: it passes
             message = f"Account {account} was not read to its end. Google says: {refusal.code}: {refusal.message}"
             advice = "" if refusal.means is None else "Try again later."
             self.find("error", "refused", where, message.rstrip(": "), advice)
+        except DirectRefused as refusal:
+            self.unfinished |= refusal.passes
+            message = f"Account {account} was not read to its end. {refusal.message}"
+            self.find("error", "refused", where, message, refusal.advice)
         except (UsageError, LedgerError):
             raise
         except ConvsyncError as error:
+            self.misconfigured |= isinstance(error, ConfigError)
+            self.unfinished |= error.exit_code is Exit.UNFINISHED
             self.find("error", "account", where, error.message, error.advice)

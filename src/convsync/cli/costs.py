@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from convsync.cli.pull import Pull
     from convsync.config import Config
-    from convsync.model import BadRow, Finding, Spend
+    from convsync.model import BadRow, Spend
 
 as_json = click.option("--json", "json_", is_flag=True, help="One JSON object on stdout instead of text.")
 wait = click.option("--wait", type=when.Length(), help="How long to wait for a run to end.")
@@ -26,7 +26,7 @@ for_destination = click.option(
 )
 
 
-@click.group(cls=Group, short_help="What the advertising cost: from files and from Google Ads.")
+@click.group(cls=Group, short_help="What the advertising cost: from files, Google Ads and Yandex.Direct.")
 def costs() -> None:
     """Bring in what the advertising cost, so that reports can tell what a lead and a sale cost."""
 
@@ -114,11 +114,11 @@ def _imported(rows: list[tuple[Path, list[Spend | BadRow]]], given: int, changed
     click.echo(f"{counted(given, 'row')}{span}: {changed} new or changed, {given - changed} known already{left}.")
 
 
-@costs.command(short_help="Spend and clicks from Google Ads.")
+@costs.command(short_help="Spend from Google Ads and Yandex.Direct, clicks from Google Ads.")
 @click.option("--since", type=when.Day(), help="The first day; else a week before the last one that was read.")
 @click.option("--until", type=when.Day(), help="The last day, which is read too; else today.")
 @for_destination
-@click.option("--no-clicks", is_flag=True, help="Do not read which click belonged to which campaign.")
+@click.option("--no-clicks", is_flag=True, help="Do not read from Google which click belonged to which campaign.")
 @wait
 @as_json
 @click.pass_obj
@@ -131,40 +131,50 @@ def pull(
     wait: timedelta | None,
     json_: bool,
 ) -> None:
-    """Read from Google Ads what was spent, by day and campaign, and which click belonged to which campaign.
+    """Read from Google Ads and Yandex.Direct what was spent, by day and campaign.
 
-    Reads the account of each Google destination, all clients of it if it is a manager account, or the accounts that
-    `cost_customer_ids` names. Days are those of the account. Once a day is enough: the last week is read again each time,
-    because Google corrects its numbers; rows that it no longer tells of go. The first time reads 30 days of cost and
-    90 days of clicks. An action that names no campaign counts for that of its click, of which only a hash is kept.
+    At Google: the account of each destination, all clients of it if it is a manager account, or the accounts that
+    `cost_customer_ids` names; and which click belonged to which campaign. At Yandex: the account that the token belongs
+    to, or those whose logins `client_login` or `cost_client_logins` name.
+
+    Days are those of the account. Once a day is enough: the last week is read again each time, because platforms
+    correct their numbers; rows that they no longer tell of go. The first time reads 30 days of cost and 90 days of
+    clicks. An action that names no campaign counts for that of its Google click, of which only a hash is kept.
 
     \b
     Examples:
       convsync costs pull
-      convsync costs pull --since 2026-01-01
+      convsync costs pull --since 2026-01-01 --destination yandex
       convsync -q costs pull --wait 30m           for cron, once a day
 
-    Cost is in the account's currency and without VAT. Cost of Yandex and VK comes from files in this version.
+    Cost is in the account's currency: Google's without VAT, Yandex's as `direct_vat` says. Cost of VK comes from files in
+    this version.
 
     Exit codes: 0 done · 1 an account could not be read · 2 configuration, credentials, an account that they do not
-    open, or days that Google no longer keeps · 3 did not finish, the next one continues · 4 a run is at work
+    open, or days that a platform no longer keeps · 3 did not finish, the next one continues · 4 a run is at work
     """
     config = talk.config()
     from convsync.cli import assemble
-    from convsync.cli.pull import Pull
+    from convsync.cli.pull import KEEPS, Pull
     from convsync.cli.runs import locked
 
     if since is not None and until is not None and since > until:
         raise UsageError("--until lies before --since.", "Both days are read: the same day twice is one day.")
     chosen = assemble.destination_names(config, destinations)
-    names = [name for name in chosen if config.destinations[name].platform == "google"]
+    names = [name for name in chosen if _tells(config, name, named=bool(destinations))]
     if not names:
-        raise UsageError("There is no Google destination to read cost from.", FROM_FILES)
+        raise UsageError("There is no Google or Yandex destination to read cost from.", FROM_FILES)
     assemble.require_credentials(config, names, reading=True)
+    now = datetime.now(UTC)
+    for platform in sorted({config.destinations[name].platform for name in names}):
+        KEEPS[platform].require(since, now.date())
     with locked(config, wait) as book:
-        done = Pull(book, config.timezone, since, until, not no_clicks, datetime.now(UTC), talk.say)
-        for finding in _from_files(config, chosen):
-            done.asking.add(finding)
+        done = Pull(book, config.timezone, since, until, not no_clicks, now, talk.say)
+        for name in chosen:
+            if name not in names:
+                done.asking.find(
+                    "info", "cost_from_files", f"destinations.{name}", "its cost is not read here.", FROM_FILES
+                )
         for name in names:
             _read(config, name, done)
         done.finish()
@@ -180,25 +190,30 @@ def pull(
     leave(code)
 
 
-FROM_FILES = "Cost of Yandex and VK is imported from files in this version: convsync costs import FILE"
+FROM_FILES = "Cost of VK, and of Yandex without a token, is imported from files: convsync costs import FILE"
 
 
-def _from_files(config: Config, names: list[str]) -> Iterator[Finding]:
-    from convsync.model import Finding
+def _tells(config: Config, name: str, *, named: bool) -> bool:
+    """Whether a destination's platform is asked for cost: Google always, Yandex unless it has a way without a token."""
+    from convsync.config import GoogleSettings, YandexSettings
 
-    for name in names:
-        if config.destinations[name].platform != "google":
-            yield Finding("info", "cost_from_files", f"destinations.{name}", "its cost is not read here.", FROM_FILES)
+    settings = config.destinations[name]
+    if isinstance(settings, YandexSettings):
+        return named or settings.upload == "api" or not settings.missing(reading=True)
+    return isinstance(settings, GoogleSettings)
 
 
 def _read(config: Config, name: str, done: Pull) -> None:
     from convsync.cli import assemble
-    from convsync.config import GoogleSettings
+    from convsync.config import GoogleSettings, YandexSettings
 
     settings = config.destinations[name]
-    assert isinstance(settings, GoogleSettings)
-    with assemble.reading(name, settings) as client:
-        done.destination(name, settings.cost_customer_ids or (settings.customer_id,), client.search)
+    if isinstance(settings, YandexSettings):
+        with assemble.direct(name, settings) as direct:
+            done.read_yandex(name, settings, direct)
+    elif isinstance(settings, GoogleSettings):
+        with assemble.reading(name, settings) as client:
+            done.read_google(name, settings.cost_customer_ids or (settings.customer_id,), client.search)
 
 
 def _pulled(done: Pull) -> Iterator[str]:

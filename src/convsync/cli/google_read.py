@@ -209,7 +209,7 @@ def _diagnosed(
     config: Config, name: str, settings: GoogleSettings, search: Search, days: int, asking: Asking
 ) -> Iterator[Told]:
     from convsync.cli.diagnostics import Told
-    from convsync.costs.google import zone
+    from convsync.costs.days import zone
     from convsync.destinations.google import readings
 
     customer = readings.customer(search, settings.customer_id, settings.ads_api_version)

@@ -105,7 +105,7 @@ def report(
 def _zones(accounts: list[Account], zone: ZoneInfo, since: date, until: date) -> list[str]:
     """What a reader has to know of accounts whose days begin at another moment than those of the report."""
     from convsync.cli.show import counted
-    from convsync.costs.google import zones_differ
+    from convsync.costs.days import zones_differ
 
     other = Counter(one.time_zone for one in accounts if zones_differ(one, zone, since, until))
     return [

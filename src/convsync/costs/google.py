@@ -7,25 +7,21 @@ has no cost of its own: Google refuses to tell metrics of one (DOC, `QueryError.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
-from convsync.errors import SourceError, UsageError
+from convsync.costs.days import Keeps
+from convsync.errors import SourceError
 from convsync.model import Account, Spend, click_hash
 from convsync.normalise import is_currency, minor_units
 
 Search = Callable[[str, str], Iterable[Any]]
 """`(customer id, GAQL)` → rows, as they arrive."""
 
-FIRST_DAYS = 30
-"""How far back the first reading of an account goes."""
-AGAIN_DAYS = 7
-"""Days read again before the last one that was read: Google corrects its numbers for some days."""
-MONTHS = 37
-"""How long Google keeps numbers by the day. DOC ads/deprecations, since 2026-06-01."""
+KEEPS = Keeps("Google", 37)
+"""DOC ads/deprecations, since 2026-06-01."""
 
 ENABLED = 2
 """CustomerStatusEnum. CODE google-ads 34.0.0, the same in v23 to v26."""
@@ -79,45 +75,6 @@ def _account(told: Any) -> Account:
     return Account("google", str(told.id), told.descriptive_name, told.currency_code, told.time_zone)
 
 
-def zone(account_id: str, time_zone: str) -> ZoneInfo:
-    """The zone whose days an account counts."""
-    try:
-        return ZoneInfo(time_zone)
-    except (KeyError, ValueError, OSError):
-        raise SourceError(
-            f"The account {account_id} counts its days in {time_zone[:40]!r}, a time zone unknown to this machine.",
-            "Bring the time zone data up to date (package tzdata).",
-        ) from None
-
-
-def today(account: Account, now: datetime) -> date:
-    """The day it is where the account is."""
-    return now.astimezone(zone(account.id, account.time_zone)).date()
-
-
-def span(since: date | None, until: date | None, *, today: date, pulled_until: date | None) -> tuple[date, date] | None:
-    """The first and the last day to ask for; None when none of the days wished for has begun yet.
-
-    Raises UsageError for days that Google no longer keeps.
-    """
-    oldest = months_before(today, MONTHS)
-    if since is not None and since < oldest:
-        raise UsageError(
-            f"Google keeps cost by the day for {MONTHS} months, and --since {since} is before that.",
-            f"The first day it can tell is {oldest}; import older cost from a file: convsync costs import FILE.",
-        )
-    last = min(until or today, today)
-    before = timedelta(days=FIRST_DAYS - 1) if pulled_until is None else timedelta(days=AGAIN_DAYS)
-    first = since or max(oldest, min(pulled_until or last, last) - before)
-    return None if first > last else (first, last)
-
-
-def months_before(day: date, months: int) -> date:
-    year, month = divmod(day.year * 12 + day.month - 1 - months, 12)
-    follows = date(year + (month == 11), (month + 1) % 12 + 1, 1)
-    return min(date(year, month + 1, 1) + timedelta(days=day.day - 1), follows - timedelta(days=1))
-
-
 # Rows go through `map`, not through a loop: its variable would hold the last row of a message of ten thousand, and with it
 # the whole message, 70 MB, while the next one is read. MEASURED protobuf 7.36.2
 
@@ -150,10 +107,3 @@ def clicks(search: Search, account: Account, day: date) -> Iterator[tuple[int, s
 def _click(row: Any) -> tuple[int, str] | None:
     gclid = row.click_view.gclid
     return (click_hash(gclid), str(row.campaign.id)) if gclid else None
-
-
-def zones_differ(account: Account, other: ZoneInfo, since: date, until: date) -> bool:
-    """Whether days of the account begin at another moment than days of `other`, at either end of a span."""
-    own = zone(account.id, account.time_zone)
-    noons = [datetime(day.year, day.month, day.day, 12, tzinfo=UTC) for day in (since, until)]
-    return any(noon.astimezone(own).utcoffset() != noon.astimezone(other).utcoffset() for noon in noons)

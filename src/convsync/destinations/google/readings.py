@@ -96,13 +96,13 @@ class Uploads(NamedTuple):
     alerts: tuple[tuple[str, float], ...]
 
 
-def no_answer(fault: WireError) -> tuple[str, str]:
-    """Half a sentence that says why Google did not tell, and what to do about it."""
+def no_answer(fault: WireError, api: str = "the Google Ads API", address: str = "ads_endpoint") -> tuple[str, str]:
+    """Half a sentence that says why `api` did not tell, and what to do about it; `address` is the key that holds its."""
     said = UNREACHED.get(fault.reason)
     if said is None:
-        return f"the Google Ads API gave no usable answer ({fault.reason})", "Try again later."
-    check = "ads_endpoint, ca_bundle and the clock of this machine" if fault.reason == "tls" else "the network"
-    return f"the Google Ads API was not reached ({said})", f"Check {check}, then try again."
+        return f"{api} gave no usable answer ({fault.reason})", "Try again later."
+    check = f"{address}, ca_bundle and the clock of this machine" if fault.reason == "tls" else "the network"
+    return f"{api} was not reached ({said})", f"Check {check}, then try again."
 
 
 def variables(search: Search, customer_id: str) -> dict[str, str]:
