@@ -7,11 +7,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -99,9 +99,9 @@ def sync(
     read_from = assemble.source_names(config, sources)
     _can_sign_in(config, wanted, dry_run=dry_run and not validate)
     send_to = frozenset(wanted) if destinations else None
-    with _run(talk, config, names, read_from, wait, deadline, send_to) as engine:
+    with running(talk, config, names, read_from, wait, deadline, send_to) as engine:
         done = _rehearsed(engine, payloads, validate) if dry_run else engine.sync()
-    _report(talk, done, len(read_from), json_, talk_on_stderr=payloads == "-")
+    report(talk, done, len(read_from), json_, talk_on_stderr=payloads == "-")
 
 
 @click.command(cls=Command, short_help="Read a span of days anew and send what is missing.")
@@ -165,11 +165,11 @@ def backfill(
     assert end is not None
     _can_sign_in(config, names, dry_run=dry_run and not validate)
     window = Window(begin, end)
-    with _run(talk, config, names, read_from, wait, deadline) as engine:
+    with running(talk, config, names, read_from, wait, deadline) as engine:
         done = (
             _rehearsed(engine, payloads, validate, window, only) if dry_run else engine.backfill(window, actions=only)
         )
-    _report(talk, done, len(read_from), json_, talk_on_stderr=payloads == "-")
+    report(talk, done, len(read_from), json_, talk_on_stderr=payloads == "-")
 
 
 @click.command(cls=Command, short_help="Only find out what became of earlier uploads.")
@@ -194,9 +194,9 @@ def settle(talk: Talk, wait: timedelta | None, deadline: timedelta | None, json_
 
     names = assemble.destination_names(config)
     _can_sign_in(config, names, dry_run=False)
-    with _run(talk, config, names, [], wait, deadline) as engine:
+    with running(talk, config, names, [], wait, deadline) as engine:
         done = engine.settle()
-    _report(talk, done, 0, json_)
+    report(talk, done, 0, json_)
 
 
 # -- what they share
@@ -221,8 +221,14 @@ def _can_sign_in(config: Config, names: list[str], *, dry_run: bool) -> None:
         assemble.require_credentials(config, names)
 
 
+def by_file(config: Config, name: str) -> bool:
+    """Whether this destination fetches a file (see `convsync export`), so that nothing is sent to it."""
+    settings = config.destinations[name]
+    return settings.platform == "yandex" and settings.upload == "file"
+
+
 @contextmanager
-def _run(
+def running(
     talk: Talk,
     config: Config,
     names: list[str],
@@ -254,6 +260,7 @@ def _run(
                 deadline=config.run.deadline if deadline is None else deadline,
                 progress=bar,
                 send_to=send_to,
+                by_file=frozenset(name for name in names if by_file(config, name)),
             )
     finally:
         for one in made:
@@ -355,7 +362,17 @@ def replaced(path: Path, *, private: bool = False) -> Iterator[IO[str]]:
         beside.unlink(missing_ok=True)
 
 
-def _report(talk: Talk, done: Summary, sources: int, json_: bool, *, talk_on_stderr: bool = False) -> None:
+def report(
+    talk: Talk,
+    done: Summary,
+    sources: int,
+    json_: bool,
+    *,
+    talk_on_stderr: bool = False,
+    first: Sequence[str] = (),
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Tell what a run did, and end the command; `first` are lines above that, `more` are fields beside it."""
     from convsync.cli import show
 
     ending(done.exit_code)
@@ -363,8 +380,8 @@ def _report(talk: Talk, done: Summary, sources: int, json_: bool, *, talk_on_std
     if done.dropped_findings:
         talk.say(f"… and {show.counted(done.dropped_findings, 'finding')} more of the same kinds")
     if json_:
-        put_json(done.as_json())
+        put_json({**done.as_json(), **more})
     elif not talk.quiet:
-        for line in show.summary(done, sources):
+        for line in (*first, *show.summary(done, sources)):
             click.echo(line, err=talk_on_stderr)
     leave(done.exit_code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from convsync.errors import ConfigError, ConvsyncError, Exit, UsageError
 from convsync.model import Finding
 
 if TYPE_CHECKING:
-    from convsync.config import Config
+    from convsync.config import ActionSettings, Config
 
 YEARS = range(2024, 2100)
 """A clock outside of these years is wrong, and everything would be too old or in the future."""
@@ -270,6 +270,7 @@ def _actions(config: Config) -> Iterator[Finding]:
 
 def _destinations(config: Config, online: bool) -> Iterator[Finding]:
     from convsync.cli import assemble
+    from convsync.cli.runs import by_file
 
     if not config.destinations:
         yield Finding("error", "no_destination", "destinations", "there is none.", "Add a [destinations.*] section.")
@@ -280,15 +281,45 @@ def _destinations(config: Config, online: bool) -> Iterator[Finding]:
             continue
         try:
             assemble.require_credentials(config, [name])
-            route = assemble.route(config, name)
+            routes = assemble.routes(config, name)
         except ConfigError as error:
             for line in str(error).splitlines():
                 yield _of_config(line)
             continue
-        message = f"{route.route}, account {route.account}. {AFTER_A_LOST_ANSWER[route.on_unknown.value]}"
-        yield _ok(where, message)
-        if online:
-            yield from _probed(route, where)
+        if by_file(config, name):
+            yield _ok(
+                where, f"account {settings.account}: Direct fetches a file, which `convsync export yandex` writes."
+            )
+            continue
+        used = {door for action in config.actions.values() for door in _doors(action, name)}
+        for route in routes:
+            if route.door in used or not (used or route.door):
+                message = f"{route.route}, account {route.account}. {AFTER_A_LOST_ANSWER[route.on_unknown.value]}"
+                yield _ok(where, message)
+                if online:
+                    yield from _probed(route, where)
+        if online and settings.platform == "yandex":
+            yield _quota(config, name, where)
+
+
+def _quota(config: Config, name: str, where: str) -> Finding:
+    from convsync.destinations.yandex.readiness import quota
+    from convsync.ledger import Ledger
+
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    try:
+        book = Ledger.open(config.ledger.path, read_only=True)
+    except ConvsyncError:
+        return quota(where, None)
+    try:
+        return quota(where, book.figures.sent_since(name, int(midnight.timestamp() * 1000)))
+    finally:
+        book.close()
+
+
+def _doors(action: ActionSettings, destination: str) -> Iterable[str]:
+    target = action.targets.get(destination)
+    return () if target is None else target.doors
 
 
 def _probed(route: Any, where: str) -> Iterator[Finding]:

@@ -20,11 +20,12 @@ Point a configuration at it:
   customer_id = "1234567890"                counter_id = "12345678"            pixel_id = "1234567"
   client_id = "sandbox-client"              token = "sandbox-token"            tracker_url = "{url}/tracker"
   client_secret = "sandbox-secret"          metrica_url = "{url}"
-  refresh_token = "sandbox-refresh"
-  data_manager_url = "{url}"
+  refresh_token = "sandbox-refresh"         direct_url = "{url}"
+  data_manager_url = "{url}"                quarantine = "10s"
   token_url = "{url}/token"
 
-Conversion actions it knows at Google: 1111111111 (lead), 2222222222 (sale). Any status at Yandex, any goal at VK.
+Conversion actions it knows at Google: 1111111111 (lead), 2222222222 (sale). Any status at Yandex, and the goals
+good_lead, crm_lead and qualified; any goal at VK.
 """
 ADS = """\
 For the Google Ads API, put into [destinations.google] what it prints below as ads_endpoint and ca_bundle; conversion
@@ -38,7 +39,7 @@ action 8888888888 takes phone calls. For `convsync google login`: auth_url = "{u
     "--config", "settings", type=click.Path(dir_okay=False, path_type=Path), metavar="JSON",
     help="A file: what differs from its usual world.",
 )  # fmt: skip
-@click.option("--processing-seconds", type=click.FloatRange(min=0), metavar="N", help="Until Google's verdicts appear.")
+@click.option("--processing-seconds", type=click.FloatRange(min=0), metavar="N", help="Until the verdicts of Google and Metrica appear.")
 @click.option("--ads", is_flag=True, help="Serve the Google Ads API too: gRPC over TLS, on a port of its own.")
 @click.option("--ads-port", type=click.IntRange(0, 65535), default=0, help="Of the Google Ads API; else any free port.")
 @click.pass_obj
@@ -64,7 +65,7 @@ def sandbox(
 
     config = _world(settings) if settings else SandboxConfig()
     if processing_seconds is not None:
-        config.google.processing_seconds = processing_seconds
+        config.google.processing_seconds = config.yandex.processing_seconds = processing_seconds
     ads = ads or bool(ads_port)
     if port:
         talk.say((EXAMPLE + (ADS if ads else "")).format(url=f"http://127.0.0.1:{port}"))
