@@ -25,6 +25,7 @@ smoke: $(RUN)/.installed  ## the installed package with its run-time dependencie
 bench: $(DEV)/.installed  ## rows per second and peak memory; ROWS="100000 1000000" unless said
 	$(DEV)/bin/python bench/throughput.py $(ROWS)
 	$(DEV)/bin/python bench/messages.py
+	$(DEV)/bin/python bench/metrica.py
 
 clean:
 	rm -rf $(DEV) $(RUN) build dist convsync-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,4 +1,4 @@
-"""A zero-latency stand-in for the Data Manager API: reads a request, counts its events, answers at once. Loopback only."""
+"""A zero-latency stand-in for Data Manager and Metrica: reads a request, counts its rows, answers at once. Loopback only."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import sys
 import threading
 
 TOKEN = b'{"access_token":"t","expires_in":3599,"token_type":"Bearer","scope":"https://www.googleapis.com/auth/datamanager"}'
+
+
+ORDERS = b'{"uploading":{"uploading_id":"u%d","api_validation_status":"PASSED","elements_count":%d}}'
+UPLOAD = b'{"uploading":{"id":%d,"source_quantity":%d,"line_quantity":%d,"status":"UPLOADED"}}'
 
 
 class Sink:
@@ -50,6 +54,11 @@ class Sink:
             text = b"%d %d" % (self.requests, self.events)
         elif path == b"/token":
             text = TOKEN
+        elif b"simple_orders" in path or b"offline_conversions/upload?" in path:
+            rows = body.count(b"\n") - 7  # of them the header and six of the form
+            self.requests += 1
+            self.events += rows
+            text = ORDERS % (self.requests, rows) if b"simple_orders" in path else UPLOAD % (self.requests, rows, rows)
         else:
             self.requests += 1
             self.events += body.count(b'"transactionId"')
