@@ -96,10 +96,9 @@ def make_purchases(path: Path, today: date) -> Figures:
         for row in csv.DictReader(given):
             customer, text = int(row["customer"]), row["day"]
             offset = (date(int(text[:4]), int(text[4:6]), int(text[6:])) - start).days % SPAN
-            vk = customer % 400 == 2
-            # VK takes what is younger than 30 days
-            day = today - timedelta(days=1 + (offset % 28 if vk else offset))
-            platform = "vk" if vk else ("google", "yandex", "")[customer % 3]
+            platform = "vk" if customer % 400 == 2 else ("google", "yandex", "")[customer % 3]
+            # VK takes what is younger than 30 days; Metrica ties an order to a visit of the last 21
+            day = today - timedelta(days=1 + offset % {"vk": 28, "yandex": 20}.get(platform, SPAN))
             ids = {
                 "google": [f"Cj0KCQ{row['purchase']:0>12}", "", "", ""],
                 "yandex": ["", f"17{row['purchase']:0>17}", f"16{customer:0>17}", ""],

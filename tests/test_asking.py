@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from convsync.destinations import Route
 from convsync.errors import NotSent, Unclear
+from convsync.ledger import Patience
 from convsync.model import (
     WHOLE,
     Action,
@@ -171,8 +172,9 @@ def test_what_the_list_shows_only_after_forty_seconds_is_not_sent_again_before_t
     assert "quarantine" in next(one.advice for one in first.findings if one.code == "unsettled")
     world.clock.advance(30)
     world.sync()
-    assert states(world) == {State.UNKNOWN}  # not even asked: it is asked again when the quarantine is over
-    world.clock.advance(15 * 60)
+    assert states(world) == {State.UNKNOWN}
+    assert registry.asked == 1  # once a minute is enough
+    world.clock.advance(31)
     assert world.sync().exit_code == 0
     assert states(world) == {State.ACCEPTED}
     assert len(registry.sent) == 1
@@ -212,6 +214,21 @@ def test_a_second_lost_answer_begins_a_quarantine_of_its_own(world: World, regis
     world.sync()
     assert len(registry.sent) == 3
     assert states(world) == {State.ACCEPTED}
+    world.is_sound()
+
+
+def test_what_is_never_found_is_sent_as_often_as_the_configuration_allows_and_then_left_to_a_person(
+    world: World, registry: Registry
+) -> None:
+    registry.fates = ["lost"] * 9
+    world.patience = Patience(max_attempts=3, first_wait=0)
+    world.given(world.action("a"))
+    for _ in range(6):
+        world.sync()
+        world.clock.advance(16 * 60)
+    assert len(registry.sent) == 3
+    (row,) = world.ledger.audit.deliveries()
+    assert (row["state"], row["reason"]) == (State.HELD, "in doubt: sent 3 times, and never found")
     world.is_sound()
 
 
@@ -315,6 +332,31 @@ def test_a_dead_runs_request_is_asked_for_before_anything_is_sent_again(world: W
     world.sync()
     assert states(world) == {State.ACCEPTED}
     assert len(registry.sent) == 1
+    world.is_sound()
+
+
+def test_settling_alone_asks_and_sends_nothing(world: World, registry: Registry) -> None:
+    registry.fates = ["lost", "lost"]
+    world.given(world.action("a"), world.action("b", ym_client_id=None))
+    world.sync()
+    assert len(registry.sent) == 2
+    world.clock.advance(16 * 60)
+    assert world.engine().settle().exit_code == 3
+    assert (len(registry.sent), states(world)) == (2, {State.UNKNOWN})
+    world.sync()
+    assert (len(registry.sent), states(world)) == (4, {State.ACCEPTED})
+
+
+def test_what_a_person_says_of_a_request_in_doubt_leaves_a_sound_ledger(world: World, registry: Registry) -> None:
+    registry.fates = ["lost"]
+    world.given(world.action("a"))
+    world.sync()
+    number = world.ledger.audit.find("shop/a")[0]["id"]
+    world.ledger.record.resolve([number], State.ACCEPTED, "seen", now=1, run_id=None)
+    world.clock.advance(16 * 60)
+    world.given(world.action("a"), world.action("b"))
+    world.sync()
+    assert (len(registry.sent), states(world)) == (2, {State.ACCEPTED})
     world.is_sound()
 
 

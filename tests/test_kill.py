@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,7 @@ retry_after = "0s"
 max_attempts = 50
 """
         (tmp_path / "convsync.toml").write_text(config)
-        happened = datetime.now(UTC).replace(microsecond=0)
+        happened = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
         with (tmp_path / "sales.jsonl").open("w") as file:
             for number in range(1200):
                 who = {"yclid": f"{10**9 + number // 3}"} if number % 4 else {"ym_client_id": f"{10**18 + number}"}

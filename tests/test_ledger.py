@@ -149,6 +149,10 @@ TAMPERINGS = {
     "an action without delivery or skip": "INSERT INTO action SELECT 99, source, 'x99', action, kind, occurred_at, updated_at, value,"
     " currency, order_id, status, platform, campaign, click, first_seen_at FROM action WHERE id = 1",
     "a time in seconds instead of milliseconds": "UPDATE action SET first_seen_at = 1700000000 WHERE id = 1",
+    "an action that was told by both ways of one destination": "INSERT INTO delivery (action_id, destination_id, goal,"
+    " revision, key, state, reached, status, part, clear, planned_at, updated_at) SELECT action_id, (SELECT id FROM"
+    " destination WHERE door <> ''), goal, 1, x'00', 'held', 1, status, '', 0, planned_at, updated_at FROM delivery"
+    " WHERE destination_id = (SELECT id FROM destination WHERE name = 'yandex' AND door = '') LIMIT 1",
     "a flight of a run that ended": "UPDATE delivery SET state = 'in_flight' WHERE id = 1",
 }
 

@@ -566,7 +566,7 @@ def test_a_file_whose_rows_were_dropped_in_part_is_held_and_wholly_is_refused() 
         part = sent(route, row(), bad)
         alone = sent(route, bad, token=TOKEN[::-1])
         route.close()
-    assert (part.default.verdict, part.poll_in, part.findings[0].code) == (Verdict.HELD, None, "rows_dropped")
+    assert (part.default.verdict, part.poll_in, part.findings[0].code) == (Verdict.STRANDED, None, "rows_dropped")
     assert (alone.default.verdict, alone.poll_in) == (Verdict.REFUSED, None)
 
 

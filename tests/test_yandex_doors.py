@@ -6,11 +6,13 @@ import hashlib
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from convsync.config.action import YandexTarget
-from convsync.model import Action
+from convsync.ledger.life import tell
+from convsync.model import Action, State
 from worlds import World
 
 YCLID = "1234567890123456789"
@@ -186,6 +188,22 @@ def test_without_its_comment_an_upload_is_known_by_time_and_rows_and_counts_once
     assert goals.reached() == {"qualified": (2, {"RUB": "200"})}
 
 
+def test_of_two_lost_uploads_without_comments_one_is_not_taken_for_the_other(goals: World) -> None:
+    goals.box.configure({"yandex": {"comment_returned": "empty"}})
+    goals.box.faults.add({"on": "yandex.uploadings", "kind": "status", "status": 500, "times": None})
+    first, second = clicked(goals, "a"), clicked(goals, "b", yclid="9876543210987654321")
+    for rows, kind in (((first,), "reset_after"), ((first, second), "reset_before")):
+        goals.box.faults.add({"on": "yandex.conversions", "kind": kind})
+        goals.given(*rows)
+        goals.sync()
+        goals.clock.advance(60)
+    goals.box.faults.clear()
+    for _ in range(2):
+        goals.clock.advance(16 * 60)
+        goals.sync()
+    assert goals.reached() == {"qualified": (2, {"RUB": "200"})}
+
+
 # -- one action, one door
 
 
@@ -255,8 +273,9 @@ def test_a_row_that_names_nobody_goes_behind_the_lead_of_its_order(metrica: Worl
 def test_an_order_that_comes_to_light_too_late_to_be_tied_expires_and_says_why(metrica: World) -> None:
     long_ago = metrica.clock.now() - timedelta(days=22)
     metrica.given(metrica.action("old", occurred_at=long_ago), metrica.action("new"))
-    metrica.sync()
+    summary = metrica.sync()
     assert metrica.states("yandex") == {"old": "expired", "new": "accepted"}
+    assert (summary.destinations["yandex"]["expired"], summary.exit_code) == (1, 0)
     assert "visit" in metrica.rows("yandex")[0]["reason"]
     assert set(metrica.orders()) == {"order-new"}
 
@@ -289,6 +308,8 @@ def test_orders_told_late_are_sent_if_the_operator_says_so(metrica: World) -> No
 
 def test_leads_that_are_uploaded_late_as_a_rule_are_told_of(metrica: World) -> None:
     long_ago = metrica.clock.now() - timedelta(days=16)
+    metrica.given(*(metrica.action(f"first{number}", "lead", occurred_at=long_ago) for number in range(6)))
+    assert [one for one in metrica.sync().findings if one.code == "late"] == [], "what was there before convsync"
     metrica.given(*(metrica.action(f"n{number}", "lead", occurred_at=long_ago) for number in range(6)))
     summary = metrica.sync()
     told = [one for one in summary.findings if one.code == "late"]
@@ -352,3 +373,234 @@ def test_sales_of_one_second_that_have_to_move_ahead_wait_until_that_second_has_
     goals.clock.advance(120)
     goals.sync()
     assert goals.reached() == {"qualified": (5, {"RUB": "500"})}
+
+
+def test_the_reports_sums_agree_with_metrica_after_a_partial_and_a_full_refund(metrica: World) -> None:
+    metrica.yandex_target = by_order_else_goal
+    sales = [metrica.action("a"), metrica.action("b"), clicked(metrica, "c"), clicked(metrica, "d", yclid="987654321")]
+    metrica.given(*sales)
+    metrica.sync()
+    metrica.given(
+        sales[0]._replace(value=Decimal(40)), sales[1]._replace(status="refunded"),
+        sales[2]._replace(value=Decimal("7.50")), sales[3]._replace(status="cancelled"),
+    )  # fmt: skip
+    metrica.sync()
+    today = metrica.clock.now().date()
+    tallies = metrica.ledger.figures.tallies(today, today + timedelta(days=1), ZoneInfo("Europe/Moscow"))
+    reported = Decimal(sum(one.value or 0 for one in tallies)) / 100
+    orders = sum(Decimal(one["revenue"]) for one in metrica.orders().values())
+    offline = sum(Decimal(money["RUB"]) for _, money in metrica.reached().values())
+    assert reported == orders + offline == Decimal("47.50")
+
+
+# -- changes of mind, and what only waits
+
+
+def by_order(action: str) -> YandexTarget:
+    return YandexTarget(status={"lead": "IN_PROGRESS", "sale": "PAID"}[action])
+
+
+def shut(world: World) -> None:
+    """A run of which nothing leaves: what it plans waits."""
+    world.token = "no-such-token"
+    assert world.sync().exit_code == 2
+    world.token = "sandbox-token"
+
+
+def skipped(world: World) -> dict[str, str]:
+    return {one["external_id"]: one["reason"] for one in world.ledger.audit.skipped()}
+
+
+def test_a_door_that_was_left_before_anything_went_through_is_not_taken_after_the_other(metrica: World) -> None:
+    metrica.yandex_target = by_order
+    metrica.given(metrica.action("a", yclid=YCLID))
+    shut(metrica)
+    metrica.yandex_target = by_goal
+    metrica.sync()
+    metrica.yandex_target = by_order
+    metrica.sync()
+    assert metrica.orders() == {}
+    assert metrica.reached() == {"qualified": (1, {"RUB": "100"})}
+
+
+def test_ids_that_come_and_go_do_not_send_an_action_through_the_second_door(metrica: World) -> None:
+    metrica.yandex_target = by_order_else_goal
+    sale = clicked(metrica, "a")
+    metrica.given(sale)
+    shut(metrica)
+    metrica.given(sale._replace(ym_client_id="1600000000000000001"))
+    metrica.sync()
+    metrica.given(sale)
+    metrica.sync()
+    assert set(metrica.orders()) == {"shop:a"}
+    assert metrica.reached() == {}
+    assert skipped(metrica) == {"a": "other_way"}
+
+
+def test_an_unmatched_conversion_cannot_be_retried_when_its_order_was_sent(goals: World) -> None:
+    goals.box.configure({"yandex": {"known_clicks": {"999999999": "2026-11-20T00:00:00Z"}}})
+    sale = clicked(goals, "a")
+    goals.given(sale)
+    goals.sync()
+    settled(goals)
+    goals.yandex_target = by_order
+    goals.given(sale._replace(ym_client_id="1600000000000000001"))
+    goals.sync()
+    assert set(goals.orders()) == {"shop:a"}
+    unmatched = [row["id"] for row in goals.ledger.audit.find("shop/a") if row["state"] == "unmatched"]
+    assert goals.ledger.record.resolve(unmatched, State.PENDING, "again", now=1, run_id=None) == []
+
+
+def test_what_waits_for_one_goal_makes_way_when_its_action_goes_to_another(goals: World) -> None:
+    goals.given(clicked(goals, "a", "lead"), clicked(goals, "b"))
+    shut(goals)
+    goals.yandex_target = lambda action: YandexTarget(goal={"lead": "qualified", "sale": "crm_lead"}[action])
+    goals.sync()
+    assert {goal: count for goal, (count, _) in goals.reached().items()} == {"qualified": 1, "crm_lead": 1}
+
+
+def test_twins_stay_apart_when_their_goal_was_gone_for_a_while(goals: World) -> None:
+    twins = clicked(goals, "a"), clicked(goals, "b")
+    goals.given(*twins)
+    shut(goals)
+    goals.yandex_target = lambda action: YandexTarget(goal="crm_lead")
+    goals.given()
+    goals.sync()
+    goals.yandex_target = by_goal
+    goals.given(*twins)
+    assert goals.sync().exit_code == 0
+    assert goals.reached() == {"qualified": (2, {"RUB": "200"})}
+
+
+def test_a_refund_goes_although_the_configuration_does_not_name_its_goal_any_more(goals: World) -> None:
+    sale = clicked(goals, "a")
+    goals.given(sale)
+    goals.sync()
+    goals.given(sale._replace(status="refunded"))
+    shut(goals)
+    goals.yandex_target = lambda action: YandexTarget(goal="crm_lead")
+    goals.given()
+    goals.sync()
+    assert goals.reached() == {"qualified": (1, {"RUB": "0"})}
+
+
+def test_a_row_that_waits_and_is_dated_ahead_by_then_goes_when_that_has_passed(goals: World) -> None:
+    sale = clicked(goals, "a")
+    goals.given(sale)
+    shut(goals)
+    goals.given(sale._replace(occurred_at=goals.clock.now() + timedelta(hours=3)))
+    goals.sync()
+    assert goals.states("yandex") == {"a": "pending"}
+    goals.clock.advance(4 * 3600)
+    goals.sync()
+    assert goals.reached() == {"qualified": (1, {"RUB": "100"})}
+
+
+def test_what_waits_is_stopped_by_a_refund_that_names_nobody(goals: World) -> None:
+    sale = clicked(goals, "a")
+    goals.given(sale)
+    shut(goals)
+    goals.given(sale._replace(status="refunded", yclid=None))
+    goals.sync()
+    assert goals.states("yandex") == {"a": "superseded"}
+    assert goals.offline()["rows"] == 0
+
+
+@pytest.mark.parametrize(("days", "ids", "reason"), [(25, {}, "too_old"), (0, {"yclid": None}, "no_identifier")])
+def test_a_refund_that_metrica_cannot_be_told_of_says_why(
+    goals: World, days: int, ids: dict[str, None], reason: str
+) -> None:
+    sale = clicked(goals, "a")
+    goals.given(sale)
+    goals.sync()
+    goals.clock.advance(days * 86_400)
+    goals.sync()
+    assert skipped(goals) == {}
+    goals.given(sale._replace(status="refunded", **ids))
+    goals.sync()
+    assert skipped(goals) == {"a": reason}
+
+
+# -- files of which Metrica dropped a row: all of it may be there but that one
+
+
+@pytest.fixture
+def dropped(goals: World) -> World:
+    goals.box.configure({"yandex": {"unknown_target": "refuse", "bad_conversion": "drop"}})
+    goals.names = ("lead", "sale", "odd")
+    goals.given(
+        clicked(goals, "a", ym_client_id="1600000000000000001"), clicked(goals, "bad", "odd", yclid="1234567890")
+    )
+    goals.sync()
+    assert goals.states("yandex") == {"a": "held", "bad": "held"}
+    return goals
+
+
+def test_what_may_be_in_a_file_with_a_dropped_row_does_not_go_by_the_other_door(dropped: World) -> None:
+    dropped.names, dropped.yandex_target = ("lead", "sale"), by_order
+    dropped.sync()
+    assert dropped.orders() == {}
+    assert skipped(dropped)["a"] == "other_way"
+
+
+def test_what_may_be_in_a_file_with_a_dropped_row_changes_as_the_row_it_was(dropped: World) -> None:
+    sale = dropped.source.actions[0]
+    dropped.given(
+        sale._replace(value=Decimal(70), yclid="999999999", occurred_at=sale.occurred_at + timedelta(seconds=9))
+    )
+    dropped.sync()
+    assert dropped.reached() == {"qualified": (1, {"RUB": "70"})}
+    dropped.given(sale._replace(status="refunded"))
+    dropped.sync()
+    assert dropped.reached() == {"qualified": (1, {"RUB": "0"})}
+
+
+def test_a_dry_run_shows_each_state_of_an_order_and_counts_what_a_run_would(metrica: World) -> None:
+    lead = metrica.action("lead", "lead", order_id="deal", occurred_at=metrica.clock.now() - timedelta(days=2))
+    metrica.given(lead, metrica.action("sale", order_id="deal"))
+    shown: list[Any] = []
+    dry = metrica.engine().rehearse(lambda name, rows: shown.extend(rows))
+    assert [row["order_status"] for row in shown] == ["IN_PROGRESS", "PAID"]
+    assert dry.destinations["yandex"]["claimed"] == metrica.sync().destinations["yandex"]["claimed"] == 2
+
+
+def test_what_is_too_old_for_the_goal_and_names_nobody_for_an_order_is_told_to_be_too_old(metrica: World) -> None:
+    metrica.yandex_target = by_order_else_goal
+    metrica.given(clicked(metrica, "a", occurred_at=metrica.clock.now() - timedelta(days=30)))
+    metrica.sync()
+    assert metrica.ledger.audit.stats()["skipped"] == {"too_old": 1}
+
+
+def test_the_life_of_an_expired_order_says_why_it_expired(metrica: World) -> None:
+    metrica.given(metrica.action("old", occurred_at=metrica.clock.now() - timedelta(days=22)))
+    metrica.sync()
+    (story,) = tell(metrica.ledger.store, "shop/old")
+    assert story["sentences"][-1].startswith("Next: nothing: too late to be tied to a visit")
+
+
+def test_an_order_id_that_is_an_e_mail_address_never_leaves(metrica: World) -> None:
+    metrica.given(metrica.action("a", order_id="anna@example.com"), metrica.action("b", order_id="a@b"))
+    metrica.sync()
+    assert set(metrica.orders()) == {"a@b"}
+    assert metrica.ledger.audit.stats()["skipped"] == {"bad_identifier": 1}
+
+
+def test_two_sales_of_one_order_are_told_of_because_metrica_keeps_one_amount(metrica: World) -> None:
+    sales = [metrica.action(name, order_id="o1", value=Decimal(value)) for name, value in (("a", 50), ("b", 70))]
+    metrica.given(metrica.action("lead", "lead", order_id="o1"), *sales)
+    summary = metrica.sync()
+    told = [one.message for one in summary.findings if one.code == "one_amount"]
+    assert (
+        len(told),
+        "1 sale belongs to an order that has one" in told[0],
+        "order o1" in told[0],
+        summary.exit_code,
+    ) == (
+        1,
+        True,
+        True,
+        1,
+    )
+    assert metrica.orders()["o1"]["revenue"] == "70"
+    metrica.given(sales[1]._replace(value=Decimal(80)))
+    assert metrica.sync().exit_code == 0, "it is told once"

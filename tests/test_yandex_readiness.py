@@ -181,6 +181,13 @@ def test_no_answer_is_told_without_further_questions(box: Sandbox, metrica: Metr
     assert levels(orders(metrica, LEAD, GOOD)) == {"no_answer": "error"}
 
 
+def test_a_page_of_a_proxy_is_not_called_silence(box: Sandbox, metrica: Metrica) -> None:
+    box.faults.add(on="yandex.counter", kind="html")
+    found = orders(metrica, LEAD)["no_answer"]
+    assert "gave no usable answer (HTTP 502, a page of HTML" in found.message
+    assert "proxy" in found.advice
+
+
 def test_a_daily_quota_that_is_used_up_is_told_as_one(box: Sandbox, metrica: Metrica) -> None:
     box.config.yandex.requests_per_day = 0
     found = orders(metrica, LEAD)["no_answer"]

@@ -15,7 +15,7 @@ from convsync.destinations.yandex import Conversions, Orders
 from convsync.destinations.yandex.metrica import CLIENT_ID_TYPE, REPLIES, Means
 from convsync.destinations.yandex.uploadings import STATUSES, Stage
 from convsync.errors import Halted, NotSent, Unclear
-from convsync.model import Answer, Verdict
+from convsync.model import Answer, Sought, Verdict
 from convsync.net import Wire
 
 UPLOAD = "https://api-metrika.yandex.net/cdp/api/v1/counter/12345678/data/simple_orders"
@@ -294,6 +294,16 @@ def test_a_counter_without_a_time_zone_halts_with_advice(server: responses.Reque
     assert "counter_timezone" in stop.value.finding.advice
 
 
+def test_a_token_that_may_only_upload_hears_how_to_do_without_the_counter(
+    server: responses.RequestsMock, route: Orders
+) -> None:
+    server.get(COUNTER, status=403, json=error("access_denied", "Access is denied."))
+    with pytest.raises(Halted) as stop:
+        route.learn({})
+    assert stop.value.finding.advice.endswith("set `counter_timezone`: then nothing is asked.")
+    assert "Access is denied. Give" in stop.value.finding.sentence()
+
+
 @pytest.mark.parametrize(
     ("reply", "fault"),
     [
@@ -378,6 +388,7 @@ def test_probing_names_a_configured_zone_that_is_not_the_counters(server: respon
 
 OFFLINE = "https://api-metrika.yandex.net/management/v1/counter/12345678/offline_conversions"
 TOKEN = "0123456789abcdef01234567"
+SOUGHT = Sought(TOKEN, "yclid", 2, NIGHT, frozenset())
 ROWS = [
     b'{"kind":"yclid","id":"%d","target":"crm_lead","at":1793534400,"price":"5.00","currency":"RUB"}'
     % (999999 + number)
@@ -480,7 +491,7 @@ def test_a_file_of_which_a_row_was_dropped_is_held_because_nobody_says_which(
     server: responses.RequestsMock, offline: Conversions, lines: object
 ) -> None:
     told = upload(server, offline, json={"uploading": {**TAKEN, "line_quantity": lines}})
-    assert (told.default.verdict, told.ref, told.poll_in) == (Verdict.HELD, "7", None)
+    assert (told.default.verdict, told.ref, told.poll_in) == (Verdict.STRANDED, "7", None)
     assert "dropped 1 of the 2 rows" in told.default.reason and told.findings[0].code == "rows_dropped"
 
 
@@ -540,6 +551,16 @@ def test_a_partly_linked_upload_is_confirmed_with_a_note_on_each_row(
     assert answer.default.verdict is Verdict.CONFIRMED
     assert answer.default.reason.startswith("partly linked: 1 of 2 rows")
     assert [one.code for one in answer.findings] == ["user_not_found"]
+    assert "found no visit; which ones is not told" in answer.findings[0].message
+
+
+def test_the_rows_that_a_finding_speaks_of_are_found_by_the_number_of_their_upload(
+    server: responses.RequestsMock, offline: Conversions
+) -> None:
+    for linked in (0, 1):
+        answer = looked(server, offline, status="PROCESSED", linked_quantity=linked, user_not_found_quantity=2 - linked)
+        number = answer.findings[0].advice.rpartition("--reason ")[2]
+        assert number and number in answer.default.reason
 
 
 @pytest.mark.parametrize("told", [{"status": "LINKAGE_FAILURE"}, {"status": "PROCESSED", "linked_quantity": 0}])
@@ -548,12 +569,28 @@ def test_an_upload_that_found_nobody_is_unmatched(
 ) -> None:
     answer = looked(server, offline, goal_not_found_quantity=2, **told)
     assert (answer.default.verdict, answer.poll_in) == (Verdict.UNMATCHED, None)
-    assert answer.findings[0].code == "goal_not_found" and "check --online" in answer.findings[0].advice
+    assert answer.findings[0].code == "goal_not_found" and "convsync yandex goals" in answer.findings[0].advice
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ({}, "Metrica found nobody of its file"),
+        ({"user_not_found_quantity": 2}, "Metrica found nobody of its file"),
+        ({"goal_not_found_quantity": 2}, "no row of its file reached a goal"),
+        ({"goal_not_found_quantity": 1, "user_not_found_quantity": 1}, "1 reached no goal, 1 found no visit"),
+    ],
+)
+def test_people_are_not_called_missing_where_the_goal_was(
+    server: responses.RequestsMock, offline: Conversions, told: dict[str, Any], why: str
+) -> None:
+    answer = looked(server, offline, status="PROCESSED", linked_quantity=0, **told)
+    assert answer.default.verdict is Verdict.UNMATCHED and why in answer.default.reason
 
 
 def test_rows_that_are_dropped_later_are_told_as_well(server: responses.RequestsMock, offline: Conversions) -> None:
     answer = looked(server, offline, status="PROCESSED", line_quantity=1)
-    assert (answer.default.verdict, answer.findings[0].code) == (Verdict.HELD, "rows_dropped")
+    assert (answer.default.verdict, answer.findings[0].code) == (Verdict.STRANDED, "rows_dropped")
 
 
 def test_an_upload_that_metrica_has_forgotten_is_in_doubt_and_a_strange_404_is_not(
@@ -584,7 +621,7 @@ def test_the_token_is_known_however_the_comment_comes_back(
     server: responses.RequestsMock, offline: Conversions, comment: str
 ) -> None:
     listed(server, {**TAKEN, "comment": "fedcba987654321001234567"}, {**TAKEN, "id": 8, "comment": comment})
-    found = offline.find(TOKEN, 2, NIGHT)
+    found = offline.find(SOUGHT)
     assert found and (found.ref, found.poll_in, found.default.verdict) == ("8", 900.0, Verdict.ACCEPTED)
 
 
@@ -592,7 +629,7 @@ def test_what_is_found_is_judged_as_its_answer_would_have_been(
     server: responses.RequestsMock, offline: Conversions
 ) -> None:
     listed(server, {**TAKEN, "comment": TOKEN, "line_quantity": 0})
-    found = offline.find(TOKEN, 2, NIGHT)
+    found = offline.find(SOUGHT)
     assert found and found.default.verdict is Verdict.REFUSED
 
 
@@ -612,7 +649,7 @@ def test_an_upload_without_a_token_is_ours_only_if_everything_else_fits(
     server: responses.RequestsMock, offline: Conversions, told: dict[str, Any]
 ) -> None:
     listed(server, {**TAKEN, "comment": "", **told})
-    assert offline.find(TOKEN, 2, NIGHT) is None
+    assert offline.find(SOUGHT) is None
 
 
 @pytest.mark.parametrize("comment", ["", None, TOKEN[:10]])
@@ -620,7 +657,7 @@ def test_the_only_upload_that_fits_is_ours_where_no_tokens_are_kept(
     server: responses.RequestsMock, offline: Conversions, comment: str | None
 ) -> None:
     listed(server, {**TAKEN, "comment": comment}, {**TAKEN, "id": 8, "comment": "upload of another program"})
-    found = offline.find(TOKEN, 2, NIGHT)
+    found = offline.find(SOUGHT)
     assert found and found.ref == "7"
 
 
@@ -641,4 +678,4 @@ def test_a_list_that_cannot_be_read_is_no_answer_to_whether_it_arrived(
 ) -> None:
     server.get(f"{OFFLINE}/uploadings", **reply)
     with pytest.raises(fault):
-        offline.find(TOKEN, 2, NIGHT)
+        offline.find(SOUGHT)

@@ -115,7 +115,8 @@ def _too_old(route: Route, oldest: timedelta) -> Skip:
 def _either(first: Conversion | Skip, other: Conversion | Skip) -> Conversion | Skip:
     """What goes by the first way where it can, else by the other."""
     if isinstance(first, Skip):
-        return first if isinstance(other, Skip) or first.reason not in WITHOUT_ID else other
+        lacks = isinstance(other, Skip) and other.reason in WITHOUT_ID
+        return first if lacks or first.reason not in WITHOUT_ID else other
     return first if first.alone is None or isinstance(other, Skip) else first._replace(alone=other)
 
 

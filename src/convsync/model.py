@@ -114,6 +114,8 @@ class Verdict(enum.StrEnum):
     """Definitely not processed, through no fault of the row: pending again, and the attempt does not count."""
     UNKNOWN = "unknown"
     HELD = "held"
+    STRANDED = "stranded"
+    """Held as well, but it may have been processed: a person has to look."""
 
 
 class Item(NamedTuple):

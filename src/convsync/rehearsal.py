@@ -7,7 +7,7 @@ from typing import Any
 
 from convsync.errors import Halted, NotSent, Unclear
 from convsync.ledger import Batch
-from convsync.model import Answer, Verdict
+from convsync.model import Answer, Outcome, Verdict
 from convsync.run import Run
 from convsync.uploads import SPLITS, Channel, Uploads, conversions
 
@@ -50,7 +50,19 @@ class Rehearsal:
             if validate:
                 checked += self._validate(channel, batch, payloads)
                 validate = channel.open
+            self._taken(channel, batch)
         return checked
+
+    def _taken(self, channel: Channel, batch: Batch) -> None:
+        """As if the platform had taken it, so that what comes behind it (the sale after its lead) is shown as well."""
+        self.ledger.record.answer(
+            batch.id,
+            Answer(Outcome(Verdict.ACCEPTED)),
+            channel.destination.patience,
+            epoch=batch.epoch,
+            now=self.run.now(),
+            run_id=self.run.id,
+        )
 
     def _validate(self, channel: Channel, batch: Batch, payloads: Sequence[bytes]) -> int:
         """Let the platform look at a request, and again at what is left when it refused some of it."""

@@ -17,6 +17,9 @@ from convsync.model import Answer, OnUnknown
 from convsync.run import Run, milliseconds
 from convsync.uploads import FAILURES_IN_A_ROW, Channel, Job, Uploads
 
+ASK_AGAIN_MS = 60_000
+"""How long after a request was not found it is asked for again: a list may be late by minutes."""
+
 UNHEARD = object()
 """A question that brought no answer."""
 
@@ -28,9 +31,11 @@ class Settling:
         self.run = run
         self.ledger = run.ledger
         self.uploads = uploads
+        self.may_send = True
 
-    def settle(self) -> None:
-        """Ask what became of requests; give what is unknown another try where repeats are harmless."""
+    def settle(self, *, send: bool = True) -> None:
+        """Ask what became of requests; give what is unknown another try where repeats are harmless, if that may `send`."""
+        self.may_send = send
         for channel in self.uploads.channels:
             if channel.open and not self.run.must_stop():
                 for poll in self.ledger.record.polls_due(channel.id, self.run.now()):
@@ -111,7 +116,7 @@ class Settling:
         answer = self._heard(channel, future)
         if answer is UNHEARD:
             return
-        if isinstance(answer, Answer):
+        if isinstance(answer, Answer) and answer.ref not in self.ledger.record.others(channel.id, doubt.batch_id):
             channel.counts.update(
                 self.ledger.record.found(
                     doubt.batch_id,
@@ -126,12 +131,15 @@ class Settling:
             return
         over = doubt.since + milliseconds(channel.route.quarantine)
         if self.run.now() < over:
-            self.ledger.record.ask_again(doubt.batch_id, over)
-        elif channel.open and not self.run.must_stop():
+            self.ledger.record.ask_again(doubt.batch_id, min(over, self.run.now() + ASK_AGAIN_MS))
+        elif self.may_send and channel.open and not self.run.must_stop():
             self._resend(channel, doubt)
 
     def _resend(self, channel: Channel, doubt: Doubt) -> None:
         """The identical bytes once more: were the first to arrive after all, they would be the same rows."""
+        if doubt.sent >= channel.destination.patience.max_attempts:
+            self._strand(channel, doubt, f"in doubt: sent {doubt.sent} times, and never found")
+            return
         if not channel.ready:
             self.uploads.learn(channel)
             return
@@ -145,7 +153,9 @@ class Settling:
         if batch is not None:
             self.uploads.send(channel, batch)
         elif channel.open:
-            reason = "in doubt: its request did not arrive, and cannot be made again as it was"
-            channel.counts["held"] += self.ledger.record.strand(
-                doubt.batch_id, reason, now=self.run.now(), run_id=self.run.id
-            )
+            self._strand(channel, doubt, "in doubt: its request did not arrive, and cannot be made again as it was")
+
+    def _strand(self, channel: Channel, doubt: Doubt, reason: str) -> None:
+        channel.counts["held"] += self.ledger.record.strand(
+            doubt.batch_id, reason, now=self.run.now(), run_id=self.run.id
+        )

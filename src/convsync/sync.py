@@ -99,7 +99,7 @@ class Engine:
     def settle(self) -> Summary:
         """Only find out what became of earlier requests."""
         self._begin("settle")
-        self.settling.settle()
+        self.settling.settle(send=False)
         return self._end()
 
     def export(self, name: str, sheet: Sheet, span: Span, *, dry_run: bool = False) -> tuple[Summary, InFile | None]:

@@ -33,10 +33,6 @@ OURS = ("interrupted", "deadline", "lease_too_short", "lease_lost")
 """Reasons of NotSent that say nothing about the platform."""
 
 
-UNHEARD = object()
-"""A question that brought no answer."""
-
-
 class Destination(NamedTuple):
     """A route and how patient the operator is with it."""
 

@@ -43,6 +43,7 @@ class Watch:
         """All doors of one destination."""
         counts, rehearsed = channels[0].counts, self.run.summary.dry_run
         counts["superseded"] += self.run.summary.taken.superseded[name]
+        counts["expired"] += self.run.summary.taken.expired[name]
         in_doubt = {OnUnknown.HOLD: 0, OnUnknown.ASK: 0, OnUnknown.RESEND: 0}
         held = 0
         for channel in channels:
@@ -54,6 +55,14 @@ class Watch:
             self.run.find(
                 "error", "refused", name, f"{conversions(counts['refused'])} refused.",
                 f"See: convsync ledger list --destination {name} --state refused",
+            )  # fmt: skip
+        if again := self.run.summary.taken.overwritten[name]:
+            sales = "1 sale belongs" if again == 1 else f"{again} sales belong"
+            self.run.find(
+                "error", "one_amount", name,
+                f"{sales} to an order that has one already (order {self.run.summary.taken.example[name]}): an order has one"
+                " amount at this platform, that of the last one told, and a refund of one cancels all of it.",
+                "Give each sale an order_id of its own, or tell of an order in one row with its sum.",
             )  # fmt: skip
         if held:
             self.run.find(
@@ -83,6 +92,8 @@ class Watch:
         window = channel.route.link_window
         if window is None or self.run.summary.dry_run or self.run.summary.command != "sync":
             return
+        if not self.ledger.figures.sent_before(self.uploads.first_batch, channel.id):
+            return  # the first of all runs brings what was there before it
         waits: dict[str, list[int]] = {}
         for action, waited in self.ledger.figures.waits(self.uploads.first_batch, channel.id):
             waits.setdefault(action, []).append(waited)

@@ -111,6 +111,7 @@ counter_id = "12345678"
 token = "sandbox-token"
 metrica_url = "$url"
 direct_url = "$url"
+late_orders = "send"                # this story is two months long; Metrica ties to visits what it hears of within 21 days
 poll_after = "1s"
 poll_every = "1s"
 poll_until = "60s"

@@ -269,6 +269,11 @@ class Figures:
         )
         return int(self.store.one(query, (destination, since)))
 
+    def sent_before(self, batch: int, destination_id: int) -> bool:
+        """Whether anything was sent to a destination before this batch."""
+        query = "SELECT 1 FROM batch WHERE destination_id = ? AND id < ? LIMIT 1"
+        return self.store.one(query, (destination_id, batch)) is not None
+
     def waits(self, first_batch: int, destination_id: int) -> Iterator[tuple[str, int]]:
         """Of what was told for the first time: the name of each action and the milliseconds from it to its upload.
 

@@ -19,7 +19,7 @@ NEXT = {
     "unmatched": "Nothing: the platform processed it and found no click or person it belongs to.",
     "held": "It waits for a person.",
     "superseded": "Nothing: a newer revision took its place, or there was nothing to take back.",
-    "expired": "Nothing: the platform would no longer take it.",
+    "expired": "Nothing: {why}.",
 }
 
 
@@ -146,6 +146,8 @@ def _next(store: Store, row: dict[str, Any]) -> str:
         return "Next: a later run settles it."
     if state == "held" and row["reason"].startswith("exported"):
         return "Next: the platform fetches the file it is in; a person says when it has (`ledger resolve --as sent`)."
+    why = row["reason"] or "the platform would no longer take it"
     poll_at = store.one("SELECT poll_at FROM batch WHERE id = ?", (row["batch"],)) if state == "accepted" else None
     more = f"What became of it is asked at {iso(poll_at)}." if poll_at else "It tells nothing more about single rows."
-    return "Next: " + NEXT[state].format(more=more)[0].lower() + NEXT[state].format(more=more)[1:]
+    told = NEXT[state].format(more=more, why=why)
+    return f"Next: {told[0].lower()}{told[1:]}"

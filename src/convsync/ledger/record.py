@@ -30,6 +30,7 @@ TO_STATE = {
     Verdict.RETURNED: State.PENDING,
     Verdict.UNKNOWN: State.UNKNOWN,
     Verdict.HELD: State.HELD,
+    Verdict.STRANDED: State.HELD,
 }
 
 
@@ -72,6 +73,8 @@ class Doubt(NamedTuple):
     sought: Sought
     since: int
     """When its outcome became unknown, epoch milliseconds."""
+    sent: int
+    """How often it was sent."""
 
 
 class Recorder:
@@ -200,23 +203,24 @@ class Recorder:
     def doubts_due(self, destination_id: int, now: int) -> list[Doubt]:
         """Batches whose outcome is unknown and may be asked for now, in the order they were sent."""
         found = self.store.conn.execute(
-            "SELECT id, answered_at, token, part, n, created_at FROM batch WHERE destination_id = ? AND state = 'unknown'"
-            " AND coalesce(poll_at, 0) <= ? ORDER BY id LIMIT 1000",
+            "SELECT id, answered_at, token, part, n, created_at,"
+            " (SELECT 1 + count(*) FROM event e WHERE e.batch_id = b.id AND e.kind = 'resent')"
+            " FROM batch b WHERE destination_id = ? AND state = 'unknown' AND coalesce(poll_at, 0) <= ? ORDER BY id LIMIT 1000",
             (destination_id, now),
         ).fetchall()
         return [
-            Doubt(number, Sought(token, part, n, _moment(created_at), self._others(destination_id, number)), since)
-            for number, since, token, part, n, created_at in found
+            Doubt(number, Sought(token, part, n, _moment(created_at), self.others(destination_id, number)), since, sent)
+            for number, since, token, part, n, created_at, sent in found
         ]
 
-    def _others(self, destination_id: int, batch_id: int) -> frozenset[str]:
+    def others(self, destination_id: int, batch_id: int) -> frozenset[str]:
         """What the platform calls the requests about this one in time."""
         query = "SELECT platform_ref FROM batch WHERE destination_id = ? AND id BETWEEN ? AND ? AND platform_ref IS NOT NULL"
         span = (batch_id - NEARBY, batch_id + NEARBY)
         return frozenset(row[0] for row in self.store.conn.execute(query, (destination_id, *span)))
 
     def ask_again(self, batch_id: int, at: int) -> None:
-        """The platform does not have it yet: it is asked again at `at`, when the quarantine is over."""
+        """The platform does not have it yet: it is asked again at `at`."""
         with self.store.atomic() as conn:
             conn.execute("UPDATE batch SET poll_at = ? WHERE id = ? AND state = 'unknown'", (at, batch_id))
 
@@ -318,12 +322,14 @@ class Recorder:
         return Counter({state: n for state, n in found if n})
 
     def retire(self, destination_id: int, goals: frozenset[str], *, now: int, run_id: str) -> int:
-        """What waits, has never reached the platform, and is for a goal that the configuration names no more."""
+        """What waits for a goal that the configuration names no more, and is no change of what the platform may have."""
         reason = "the configuration does not name its goal any more"
         with self.store.atomic() as conn:
             found = conn.execute(
                 "UPDATE delivery SET state = 'superseded', reason = ?, updated_at = ? WHERE destination_id = ?"
-                " AND state = 'pending' AND NOT reached AND goal NOT IN (SELECT value FROM json_each(?)) RETURNING id",
+                " AND state = 'pending' AND NOT reached AND goal NOT IN (SELECT value FROM json_each(?))"
+                f" AND NOT EXISTS (SELECT 1 FROM delivery e WHERE {SAME_KEY.format('e', 'delivery')}"
+                "  AND e.revision < delivery.revision AND e.reached) RETURNING id",
                 (reason, now, destination_id, orjson.dumps(sorted(goals)).decode()),
             )
             ids = sorted(row[0] for row in found)
@@ -335,8 +341,8 @@ class Recorder:
     def resolve(self, ids: Sequence[int], to: State, reason: str, *, now: int, run_id: str | None) -> list[int]:
         """A person's word about deliveries that wait for one. Returns the ids that were moved.
 
-        What would be sent again stays where it is if it has been erased since (a contact in clear), or if it is not the
-        last word on its key any more.
+        What would be sent again stays where it is if it has been erased since (a contact in clear), if it is not the last
+        word on its key any more, or if its action goes by another way in.
         """
         with self.store.atomic() as conn:
             moved = [
@@ -346,7 +352,11 @@ class Recorder:
                     " reached = CASE :to WHEN 'accepted' THEN reached | 1 WHEN 'refused' THEN 0 ELSE reached END"
                     " WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('unknown', 'held', 'refused', 'unmatched')"
                     " AND NOT (:to = 'pending' AND (clear = 2 OR EXISTS (SELECT 1 FROM delivery n"
-                    f"  WHERE {SAME_KEY.format('n', 'delivery')} AND n.revision > delivery.revision))) RETURNING id",
+                    f"  WHERE {SAME_KEY.format('n', 'delivery')} AND n.revision > delivery.revision)"
+                    "  OR EXISTS (SELECT 1 FROM delivery o JOIN destination x ON x.id = o.destination_id"
+                    "   JOIN destination y ON y.id = delivery.destination_id WHERE o.action_id = delivery.action_id"
+                    "   AND x.name = y.name AND x.id <> y.id AND (o.reached OR o.state IN ('pending', 'in_flight')))))"
+                    " RETURNING id",
                     {"to": to.value, "reason": reason, "now": now, "ids": orjson.dumps(list(ids)).decode()},
                 )
             ]
@@ -424,10 +434,12 @@ class _Move:
         if to is State.PENDING or to is State.UNKNOWN:
             return self._move_to_wait(ids, outcome, to)
         reason = "reason" if outcome.verdict is Verdict.DUPLICATE else "?2"
+        stranded = outcome.verdict is Verdict.STRANDED
+        reached = 2 if stranded else int(to not in NEVER_REACHED)
         return self.conn.execute(
-            f"UPDATE delivery SET state = ?1, reason = {reason}, updated_at = ?3, reached = CASE ?4 WHEN 0 THEN 0 ELSE reached | 1 END"
+            f"UPDATE delivery SET state = ?1, reason = {reason}, updated_at = ?3, reached = CASE ?4 WHEN 0 THEN 0 ELSE reached | ?4 END"
             " WHERE id IN (SELECT value FROM json_each(?5)) AND batch_id = ?6 AND state = ?7",
-            (to.value, outcome.reason, self.now, to not in NEVER_REACHED, ids, self.batch_id, self.before),
+            (to.value, outcome.reason, self.now, reached, ids, self.batch_id, self.before),
         ).rowcount
 
     def _note_duplicates(self, ids: str, outcome: Outcome) -> None:

@@ -310,5 +310,5 @@ class Direct:
         return login
 
     def _finding(self, found: Meaning, told: Said) -> Finding:
-        message = f"{found.message} It said: {told.text}."
+        message = f"{found.message} It said: {told.text.rstrip('.')}."
         return Finding("error", found.code, self._where, message, found.advice)

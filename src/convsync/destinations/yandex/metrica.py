@@ -282,7 +282,7 @@ class Metrica:
         return Answer(Outcome(verdict, told.text), findings=(self.finding("warning", _STRANGE, told),))
 
     def finding(self, level: str, found: Meaning, told: Said) -> Finding:
-        return self.note(level, found.code, f"{found.message} It said: {told.text}.", found.advice)
+        return self.note(level, found.code, f"{found.message} It said: {told.text.rstrip('.')}.", found.advice)
 
     def note(self, level: str, code: str, message: str, advice: str = "") -> Finding:
         return Finding(level, code, self.where, f"counter {self.counter_id}: {message}", advice)

@@ -30,6 +30,7 @@ from convsync.model import (
     Person,
     Skip,
     SkipReason,
+    Status,
     Verdict,
 )
 from convsync.net import Reply, Wire
@@ -118,8 +119,8 @@ class Orders(Route):
         nameless = None
         if not (ids or emails or phones):
             nameless = Skip(self.name, *_unidentified(why, action.yclid))
-            if not (action.order_id or "").strip():
-                return nameless
+            if not (action.order_id or "").strip() and action.status == Status.ACTIVE:
+                return nameless  # a refund of what was sent still finds its order by this very row
         currency = action.currency
         status = states.ENDED.get(action.status, target.status)
         state: dict[str, Any] = {
@@ -193,10 +194,12 @@ class Orders(Route):
         """The multipart body. Its boundary is made from the rows, so that the same rows are the same bytes."""
         if self._zone is None:
             raise ValueError("the counter's time zone has to be learned first")
+        payloads = self._leaving(payloads)
         columns = states.columns(payloads)
         return files.multipart("orders.csv", columns, states.rows(payloads, columns, self._zone))
 
     def preview(self, payloads: Sequence[bytes], group: Group = WHOLE) -> Iterator[Mapping[str, Any]]:
+        payloads = self._leaving(payloads)
         columns = states.columns(payloads)
         zone = self._zone
         for row in states.rows(payloads, columns, zone or UTC):
@@ -204,6 +207,10 @@ class Orders(Route):
             if zone is None:
                 shown["create_date_time"] += " UTC (the counter's time zone is not known yet)"
             yield shown
+
+    def _leaving(self, payloads: Sequence[bytes]) -> Sequence[bytes]:
+        """What was planned with contacts in clear leaves without them when the configuration says so by now."""
+        return list(map(self.redact, payloads)) if self._hashed and any(map(states.in_clear, payloads)) else payloads
 
     # -- the wire ------------------------------------------------------------------------------------------
 
@@ -239,7 +246,10 @@ class Orders(Route):
         )
 
     def _counter(self) -> Mapping[str, Any]:
-        told = self._metrica.ask(f"/management/v1/counter/{self.account}").get("counter")
+        try:
+            told = self._metrica.ask(f"/management/v1/counter/{self.account}").get("counter")
+        except Halted as stop:
+            raise Halted(readiness.unread(stop.finding)) from None
         if not isinstance(told, dict):
             raise NotSent("the counter's description cannot be read")
         return told

@@ -10,6 +10,7 @@ from convsync.model import Person
 from convsync.normalise import quick_phone
 
 ID_LENGTH = 255
+EMAIL = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]")
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 _CLIENT_ID = re.compile(r"\d{6,20}", re.ASCII).fullmatch
@@ -88,6 +89,8 @@ def bad_text(text: str) -> str:
         return f"is longer than {ID_LENGTH} characters: give the source a shorter one"
     if CONTROL.search(text):
         return "holds a line break or a control character: clean it at the source"
+    if "@" in text and EMAIL.search(text):
+        return "holds an e-mail address, which would leave in clear: name the deal by something else"
     return ""
 
 

@@ -109,8 +109,7 @@ def orders(
     elif told.code == "no_rights" and zone:
         found = list(_unseen(metrica, targets))
     elif told.code == "no_rights":
-        hint = "If the token may only upload, set `counter_timezone`: then nothing is asked."
-        return [told._replace(advice=f"{told.advice} {hint}")]
+        return [unread(told)]
     else:
         return [told]
     found += [*_window(metrica, link_window), *_uploads_of_orders(metrica)]
@@ -156,6 +155,12 @@ def _read(metrica: Metrica) -> Counter | Finding:
         message = "it has been deleted; nothing that is uploaded to it counts."
         return metrica.note("error", "counter_deleted", message, "Restore it in Metrica, or name another counter.")
     return told
+
+
+def unread(refused: Finding) -> Finding:
+    """The refusal to tell of the counter, with the way to do without."""
+    hint = "If the token may only upload, set `counter_timezone`: then nothing is asked."
+    return refused._replace(advice=f"{refused.advice} {hint}") if refused.code == "no_rights" else refused
 
 
 def _unseen(metrica: Metrica, targets: Sequence[Any]) -> Iterator[Finding]:
@@ -303,4 +308,7 @@ def no_answer(fault: WireError) -> tuple[str, str]:
     if "quota_requests_by_uid" in fault.reason or "quota_requests_by_counter_id" in fault.reason:
         advice = "5,000 requests a day are shared by every program of this account and counter: see what else asks."
         return "today's quota of requests to Metrica is used up; it is open again after 00:00 GMT.", advice
+    if fault.reason.startswith("HTTP"):
+        advice = "Try again later. If a proxy stands between, check that it lets requests to Metrica through."
+        return f"Metrica gave no usable answer ({fault.reason}).", advice
     return f"Metrica did not answer ({fault.reason}).", "Check the network, then try again."

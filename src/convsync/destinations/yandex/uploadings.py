@@ -112,8 +112,7 @@ class Uploadings:
             case Stage.DONE:
                 return Answer(_linked(found, rows), findings=(*findings, *self._unlinked(found, rows)))
             case Stage.NOBODY:
-                nobody = Outcome(Verdict.UNMATCHED, f"{found.status}: Metrica found nobody of this file")
-                return Answer(nobody, findings=(*findings, *self._unlinked(found, rows)))
+                return Answer(_nobody(found), findings=(*findings, *self._unlinked(found, rows)))
             case _:
                 return self._not_yet(ref, found.status, age)
 
@@ -160,26 +159,26 @@ class Uploadings:
         dropped = counted - found.lines
         message = f"Metrica dropped {dropped} of the {counted} rows of the upload {found.id} and did not say which."
         advice = (
-            "Its report Offline conversions shows those it has: tell so by `convsync ledger resolve`, and send the others"
+            "Metrica's report Offline conversions shows those it has: tell so by `convsync ledger resolve`, and send the others"
             " again by `convsync ledger retry` when they are mended. A row that is told twice only overwrites itself."
         )
         findings.append(self._note("error", "rows_dropped", message, advice))
         held = f"Metrica dropped {dropped} of the {counted} rows of its file and did not say which (upload {found.id})"
-        return Outcome(Verdict.HELD, held), tuple(findings)
+        return Outcome(Verdict.STRANDED, held), tuple(findings)
 
     def _unlinked(self, found: Uploading, rows: int) -> Iterator[Finding]:
+        which = f"Its rows: convsync ledger list --reason {found.id}"
         if found.no_goal:
-            message = f"{found.no_goal} of {rows} conversions of the upload {found.id} name a goal that Metrica lacks."
-            advice = (
-                "`goal` is the identifier of a JavaScript goal with the condition `matches`, spelled exactly so, and"
-                " made before the visit: see `convsync check --online`."
+            message = (
+                f"{found.no_goal} of {rows} conversions of the upload {found.id} reached no goal: Metrica has none of this"
+                " identifier, or it was made after the visit."
             )
+            advice = f"`convsync yandex goals` shows those that are missing or spelled otherwise. {which}"
             yield self._note("error", "goal_not_found", message, advice)
         if found.no_user:
-            message = (
-                f"{found.no_user} of {rows} conversions of the upload {found.id} found no visit; which is not told."
-            )
-            advice = "A visit counts for 21 days. Its report Offline conversions shows each row with the reason."
+            untold = "" if found.no_user >= rows else "; which ones is not told"
+            message = f"{found.no_user} of {rows} conversions of the upload {found.id} found no visit{untold}."
+            advice = f"A visit counts for 21 days. Metrica's report Offline conversions shows each row with the reason. {which}"
             yield self._note("warning", "user_not_found", message, advice)
 
     def _not_yet(self, ref: str, status: str, age: timedelta) -> Answer:
@@ -225,9 +224,20 @@ def _linked(found: Uploading, rows: int) -> Outcome:
     if found.linked is None or found.linked >= rows:
         return Outcome(Verdict.CONFIRMED)
     if found.linked == 0:
-        return Outcome(Verdict.UNMATCHED, f"{found.status}: Metrica found nobody of this file")
-    told = f"partly linked: {found.linked} of {rows} rows of its file, Metrica does not tell which"
+        return _nobody(found)
+    told = f"partly linked: {found.linked} of {rows} rows of its file, Metrica does not tell which (upload {found.id})"
     return Outcome(Verdict.CONFIRMED, told)
+
+
+def _nobody(found: Uploading) -> Outcome:
+    """No row was linked: for want of a visit, unless Metrica says that it was for want of the goal."""
+    if not found.no_goal:
+        why = "Metrica found nobody of its file"
+    elif not found.no_user:
+        why = "no row of its file reached a goal: Metrica has none of this identifier, or it was made after the visit"
+    else:
+        why = f"no row of its file was linked: {found.no_goal} reached no goal, {found.no_user} found no visit"
+    return Outcome(Verdict.UNMATCHED, f"{found.status}: {why} (upload {found.id})")
 
 
 def _count(told: object) -> int | None:
