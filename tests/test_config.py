@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 from datetime import time, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 
 from convsync.config import (
     ActionSettings,
+    Config,
     CsvSource,
     GoogleSettings,
     GoogleTarget,
@@ -770,6 +772,44 @@ def test_a_status_that_is_nearly_one_of_metrica_is_a_warning(status: str, warned
     told = [(finding.code, finding.where, finding.advice) for finding in config.warnings()]
     expected = [("status_as_goal", "actions.sale.yandex", "If PAID was meant, write that.")]
     assert told == (expected if warned else [])
+
+
+def _with_yandex(targets: dict[str, dict[str, Any]], **settings: Any) -> Config:
+    actions = {name: {"kind": "sale", "yandex": target} for name, target in targets.items()}
+    return parse({"destinations": {"yandex": {"counter_id": "1", **settings}}, "actions": actions})
+
+
+def test_a_stage_of_the_crm_in_place_of_a_status_is_a_warning() -> None:
+    (told,) = _with_yandex({"sale": {"status": "Оплачен"}}).warnings()
+    assert (told.code, told.where) == ("status_as_goal", "actions.sale.yandex")
+    assert "IN_PROGRESS, PAID, CANCELLED, SPAM" in told.advice
+
+
+@pytest.mark.parametrize("order", [{"status": "crm_sale"}, {"status": "PAID", "goals": ["a", "crm_sale:5"]}])
+def test_a_goal_of_orders_and_of_conversions_is_a_warning(order: dict[str, Any]) -> None:
+    (told,) = _with_yandex({"sale": order, "call": {"goal": "crm_sale"}}).warnings()
+    assert (told.code, told.where) == ("goal_both_ways", "destinations.yandex")
+    assert "crm_sale is reached by orders (actions.sale) and by conversions (actions.call)" in told.message
+
+
+def test_goals_that_go_one_way_each_are_no_warning() -> None:
+    sale = {"status": "PAID", "goal": "crm_sale", "goals": ["vip"]}
+    assert _with_yandex({"sale": sale, "call": {"goal": "crm_sale"}, "lead": {"status": "vip"}}).warnings() == []
+
+
+@pytest.mark.parametrize(("logins", "warned"), [(["b"], True), (["a", "b"], False), (None, False)])
+def test_a_login_that_no_cost_is_read_of_is_a_warning(logins: list[str] | None, warned: bool) -> None:
+    more = {} if logins is None else {"cost_client_logins": logins}
+    config = _with_yandex({"sale": {"status": "PAID"}}, client_login="a", **more)
+    told = [one.code for one in config.warnings()]
+    assert told == (["login_unread"] if warned else [])
+
+
+def test_a_wrong_word_in_a_list_is_one_problem() -> None:
+    with pytest.raises(ConfigError) as caught:
+        _with_yandex({"sale": {"goal": "crm_sale", "by": ["clientid"]}})
+    (line,) = str(caught.value).splitlines()
+    assert "actions.sale.yandex.by.0 must be 'yclid', 'client_id', 'user_id' or 'purchase_id'." in line
 
 
 def test_status_words_of_the_source_are_translated_to_ours_and_to_nothing_else() -> None:

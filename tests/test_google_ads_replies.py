@@ -432,7 +432,7 @@ def test_the_failure_of_a_call_is_found_whatever_version_wrote_it(version: str) 
 @pytest.mark.parametrize(
     ("details", "word"),
     [
-        ("failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host: Connection refused", "refused"),
+        ("failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host: Connection refused", "connection refused"),
         ("errors resolving nowhere.invalid:443: [field:hostname lookup error:address lookup failed]", "dns"),
         ("DNS resolution failed for nowhere.invalid:443: C-ares status is not ARES_SUCCESS", "dns"),
         ("failed to connect to all addresses; last error: UNKNOWN: ipv4:1.2.3.4:443: Tls handshake failed: SSL_ERROR_SSL", "tls"),

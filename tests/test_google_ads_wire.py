@@ -35,7 +35,7 @@ class Attempts:
 
 
 def test_what_found_no_connection_goes_again_and_what_may_have_arrived_does_not() -> None:
-    again = Attempts(NotSent("refused"), NotSent("tls"))
+    again = Attempts(NotSent("connection refused"), NotSent("tls"))
     assert wire().through(again) == "answer"
     assert again.made == 3
     for fault in (Unclear("reset"), NotSent("quota", wait=5), ValueError("ours")):
@@ -46,7 +46,7 @@ def test_what_found_no_connection_goes_again_and_what_may_have_arrived_does_not(
 
 
 def test_it_gives_up_after_as_many_attempts_as_a_request() -> None:
-    never = Attempts(*[NotSent("refused") for _ in range(9)])
+    never = Attempts(*[NotSent("connection refused") for _ in range(9)])
     with pytest.raises(NotSent, match="refused"):
         wire(attempts=3).through(never)
     assert never.made == 3
@@ -60,7 +60,7 @@ def test_every_attempt_goes_through_the_gate_which_may_close() -> None:
         if len(passed) == 2:
             raise NotSent("lease_lost")
 
-    tried = Attempts(NotSent("refused"))
+    tried = Attempts(NotSent("connection refused"))
     with pytest.raises(NotSent, match="lease_lost"):
         wire(before_bytes=gate).through(tried)
     assert (len(passed), tried.made) == (2, 2)

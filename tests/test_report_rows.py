@@ -17,6 +17,8 @@ from convsync.normalise import major
 from convsync.report.rows import DIMENSIONS, FIGURES, Row, build
 
 DAY = date(2026, 11, 20)
+PULL_AGAIN = f"To read Yandex's again, as direct_vat says: convsync costs pull --since {DAY - timedelta(days=9)}"
+IMPORT_AGAIN = "Import its files again with the column vat_included."
 
 
 def tally(
@@ -163,6 +165,14 @@ def test_coverage_needs_something_addressed() -> None:
     assert says(row, "Nothing was addressed to a platform: coverage")
 
 
+def test_where_something_was_skipped_the_missing_coverage_says_where_the_reasons_are() -> None:
+    see = "Nothing was addressed to a platform (what was skipped, and why: convsync ledger list --skipped): coverage"
+    assert says(only(build([tally(3)], [], skipping=("google",))), see)
+    assert not says(only(build([tally(3)], [], skipping=("vk",))), "skipped"), "nothing is sent to Google"
+    assert not says(only(build([tally(3, platform="")], [], skipping=("google",))), "skipped")
+    assert not says(only(build([], [spend(1)], skipping=("google",))), "skipped")
+
+
 def test_an_unknown_dimension_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="no dimension 'campain'") as caught:
         build([], [], by=("campain",))
@@ -208,6 +218,25 @@ def test_days_on_which_nothing_was_spent_have_a_cost_if_the_platform_was_asked_a
 
 def test_amounts_with_and_without_vat_in_one_sum_are_told() -> None:
     assert says(only(build([], [spend(1), spend(1, campaign_id="12", vat=False)])), "The cost mixes")
+    assert not says(only(build([], [spend(1, vat=None), spend(1, campaign_id="12", vat=None)])), "The cost mixes")
+
+
+@pytest.mark.parametrize(
+    ("told", "pulled", "mend"),
+    [
+        ([("yandex", True), ("yandex", False)], True, PULL_AGAIN),  # direct_vat was changed between two pulls
+        ([("yandex", None), ("yandex", False)], True, PULL_AGAIN),
+        ([("yandex", True), ("google", False)], True, PULL_AGAIN),
+        ([("yandex", True), ("google", False)], False, IMPORT_AGAIN),  # neither came from the platform itself
+        ([("yandex", False), ("google", False), ("vk", None)], True, IMPORT_AGAIN),
+        ([("google", True), ("google", False)], True, IMPORT_AGAIN),
+    ],
+)
+def test_a_mix_of_vat_tells_how_to_mend_it(told: list[tuple[str, bool | None]], pulled: bool, mend: str) -> None:
+    spends = [spend(1, platform=platform, vat=vat, campaign_id=str(at)) for at, (platform, vat) in enumerate(told)]
+    asked = {"yandex": (DAY - timedelta(days=9), DAY)} if pulled else {}
+    (note,) = [note for note in only(build([], spends, asked=asked)).notes if note.startswith("The cost mixes")]
+    assert note.endswith(f" nobody said. {mend}")
 
 
 def test_deliveries_nobody_knows_of_are_told_and_count_as_not_taken() -> None:

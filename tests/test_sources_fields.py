@@ -227,6 +227,12 @@ def test_a_mapping_that_cannot_work_is_refused_at_once(options: FieldOptions) ->
         FieldMap("shop", options)
 
 
+def test_one_status_word_that_shall_mean_two_things_is_refused() -> None:
+    with pytest.raises(SourceError, match="Отменён and ОТМЕНЕН are one word, and mean two things"):
+        FieldMap("shop", {"statuses": {"Отменён": "cancelled", "ОТМЕНЕН": "refunded"}})
+    FieldMap("shop", {"statuses": {"Отменён": "cancelled", "отменен": "cancelled"}})
+
+
 def test_letter_case_of_a_named_column_does_not_matter_unless_it_tells_two_apart() -> None:
     assert taken({"Kind": "sale"}, {"fields": {"action": "kind"}}).action == "sale"
     with pytest.raises(SourceError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -154,11 +155,11 @@ def test_currencies_are_upper_case_and_rur_is_rub(value: str, expected: str | No
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_status_lists_the_known_ones() -> None:
+def test_an_unknown_status_lists_the_known_ones_as_they_were_written() -> None:
     with pytest.raises(Unreadable) as caught:
-        values.status_reader({"Won": "active"})("closed")
-    assert "refunded" in caught.value.advice
-    assert "won" in caught.value.advice
+        values.status_reader({"Отменён ": "cancelled"})("closed")
+    words = "active, cancelled, refunded, spam, canceled, Отменён"
+    assert caught.value.advice == f"Allowed: {words}, or empty for active."
 
 
 @pytest.mark.parametrize(
@@ -167,6 +168,14 @@ def test_an_unknown_status_lists_the_known_ones() -> None:
 )
 def test_status_words_are_ours_or_translated(value: str, expected: str | None) -> None:
     assert values.status_reader({"Won": "active", "Возврат": "refunded"})(value) == expected
+
+
+@pytest.mark.parametrize(
+    "written", ["отменён", "отменен", "Отменён", "ОТМЕНЕН ", unicodedata.normalize("NFD", "отменён")]
+)
+@pytest.mark.parametrize("told", ["отменён", "Отменен", " ОТМЕНЁН", unicodedata.normalize("NFD", "Отменён")])
+def test_letter_case_and_the_dots_of_yo_make_no_other_status(written: str, told: str) -> None:
+    assert values.status_reader({written: "cancelled"})(told) == "cancelled"
 
 
 @pytest.mark.parametrize("value", ["maybe", "2", 2, "unknown"])
@@ -272,3 +281,17 @@ def test_a_message_is_short_and_hides_what_looks_like_a_contact() -> None:
                 read(contact)
             assert "916" not in caught.value.problem
             assert "ivan" not in caught.value.problem
+
+
+# --- a form of one's own ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["1.3.26", "yesterday", "12:30", 17, "17", float("nan"), timedelta(1)])
+def test_a_time_that_misses_the_form_of_its_source_is_told_of_that_form(value: object) -> None:
+    with pytest.raises(Unreadable) as caught:
+        values.time_reader(MOSCOW, None, "%d.%m.%Y %H:%M")(value)
+    assert '`occurred_format` says ("%d.%m.%Y %H:%M", for every time of this source), or ISO' in caught.value.advice
+    assert "set `occurred_format`" not in caught.value.advice
+    with pytest.raises(Unreadable) as caught:
+        values.time_reader(MOSCOW)(value)
+    assert caught.value.advice.endswith("or set `occurred_format`.")

@@ -286,7 +286,7 @@ class Wire:
 
 # -- what may have happened at the other end -------------------------------------------------------
 
-TRANSIENT = frozenset({"dns", "refused", "connect_timeout", "unreachable", "tls", "proxy"})
+TRANSIENT = frozenset({"dns", "connection refused", "connect_timeout", "unreachable", "tls", "proxy"})
 """Reasons of NotSent that the next attempt may not meet again."""
 STOPPED = frozenset({"interrupted", "deadline", "lease_lost", "lease_too_short"})
 """Reasons of NotSent that were decided on our side: they are about the run, not about the platform."""
@@ -323,7 +323,7 @@ def _word_for(fault: BaseException, *, started: bool | None) -> NotSent | Unclea
     codes = {link.errno for link in _chain(fault) if isinstance(link, OSError)}
     before = "connect_timeout" if "ConnectTimeoutError" in kinds or "ConnectTimeout" in kinds else None
     if "NewConnectionError" in kinds:
-        before = "refused" if errno.ECONNREFUSED in codes else "unreachable"
+        before = "connection refused" if errno.ECONNREFUSED in codes else "unreachable"
     if "NameResolutionError" in kinds or "gaierror" in kinds:
         before = "dns"
     if started is False:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from ads_rows import Asked, row
+from convsync.cli import pull as pulling
+from convsync.cli.pull import Pull, Shelf
+from convsync.config import load
 from convsync.ledger import Ledger, Lock
 from convsync.sandbox.ads.config import Account, AdClick, Cost
 from convsync.sandbox.certificate import certificate_in
@@ -159,13 +164,62 @@ def test_an_account_that_is_refused_stops_no_other(ads_shop: Any, today: date) -
     assert len(kept(ads_shop)) == 1
 
 
-def test_a_pull_does_not_write_beside_a_running_sync(ads_shop: Any) -> None:
+def test_a_pull_does_not_write_beside_a_running_sync(ads_shop: Any, today: date) -> None:
+    spent(ads_shop, today)
+    clicked(ads_shop, "Cj0KCQ-1", today)
     lock = Lock(ads_shop.ledger)
     lock.take()
-    try:
-        assert ads_shop.run(*PULL).exit_code == 4
-    finally:
-        lock.release()
+    assert ads_shop.run(*PULL).exit_code == 4, "there is no ledger yet, and nobody may make one"
+    lock.release()
+    Ledger.open(ads_shop.ledger).close()
+    lock.take()
+    told = pull(ads_shop, code=4)
+    lock.release()
+    assert (told["accounts"], codes(told)) == ([], {"ledger_busy": "error"})
+    assert kept(ads_shop) == []
+    again = pull(ads_shop)["accounts"][0]
+    assert (again["new"], again["clicks"]) == (1, 1)
+
+
+def test_a_run_that_begins_between_cost_and_clicks_leaves_the_cost_written(ads_shop: Any, today: date) -> None:
+    told = {"id": ME, "descriptive_name": "Shop", "currency_code": "RUB", "time_zone": "Europe/Moscow", "status": 2}
+    campaign = {"id": 77, "name": "Brand"}
+    cost = row(campaign=campaign, segments={"date": str(today)}, metrics={"cost_micros": 10_500_000})
+    asked = Asked(customer=[row(customer=told)], campaign=[cost], click_view=[row(click_view={"gclid": "Cj0KCQ-1"})])
+    lock = Lock(ads_shop.ledger)
+
+    def search(customer: str, query: str) -> Iterator[Any]:
+        if "FROM click_view" in query and "FROM click_view" not in asked.queries[-1][1]:
+            lock.take()
+        return asked(customer, query)
+
+    config = load(ads_shop.path)
+    done = Pull(Shelf(config, timedelta(0)), config.timezone, None, None, True, datetime.now(UTC), str)
+    done.read_google("google", (ME,), search)
+    lock.release()
+    (finding,) = done.asking.findings
+    assert (finding.code, done.exit_code) == ("ledger_busy", 4)
+    assert finding.message.startswith(f"The clicks of account {ME} were read and not kept. Another run holds")
+    assert [(one.account.id, one.rows.new, one.click_days) for one in done.read] == [(ME, 1, 0)]
+    assert kept(ads_shop) == [(ME, "77", 1050, "RUB")]
+
+
+def test_days_of_clicks_before_one_that_breaks_off_are_kept(ads_shop: Any, today: date) -> None:
+    for back in range(6):
+        clicked(ads_shop, f"Cj0KCQ-{back}", today - back * DAY)
+    ads_shop.box.faults.add(on="ads.search", code="INTERNAL", skip=7)
+    told = pull(ads_shop, code=3)["accounts"][0]
+    assert (told["click_days"], told["clicks"]) == (5, 5)
+    again = pull(ads_shop)["accounts"][0]
+    assert (again["click_days"], again["clicks"]) == (88, 4), "the last three days still grow"
+
+
+def test_many_clicks_are_written_in_parts(ads_shop: Any, today: date, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulling, "MOST_HELD", 2)
+    for back in range(5):
+        clicked(ads_shop, f"Cj0KCQ-{back}", today - back * DAY)
+    told = pull(ads_shop)["accounts"][0]
+    assert (told["click_days"], told["clicks"]) == (90, 5)
 
 
 # -- what it brings

@@ -77,6 +77,18 @@ def test_list_filters_by_state_destination_action_and_reason(sent: Any) -> None:
     assert len(sent.rows("--since", "2026-01-01", "--until", "2026-01-02")) == 0
 
 
+def test_list_says_which_of_two_doors_a_row_went_through(shop: Any) -> None:
+    lead = 'yandex = { status = "IN_PROGRESS" }'
+    shop.configure(lambda text: text.replace(lead, 'yandex = { goal = "crm_lead" }'))
+    shop.three()
+    shop.run("sync")
+    lines = shop.run("ledger", "list", "--destination", "yandex").stdout.splitlines()[1:]
+    assert [("yandex (conversions)" in line, "shop/1" in line) for line in lines] == [
+        (True, True), (False, False), (False, False)
+    ]  # fmt: skip
+    assert {row["destination"] for row in shop.rows("--destination", "yandex")} == {"yandex"}
+
+
 def test_list_says_when_there_is_more(sent: Any) -> None:
     result = sent.run("ledger", "list", "--limit", "2")
     assert len(result.stdout.splitlines()) == 3

@@ -123,6 +123,14 @@ def test_a_report_divides_cost_by_leads_and_sales(shop: Any) -> None:
     assert google["coverage"] == 1.0
 
 
+def test_a_report_of_what_was_skipped_alone_says_where_the_reasons_are(shop: Any) -> None:
+    shop.row("1", "nobody_configured_this")
+    shop.run("sync")
+    notes = " ".join(json.loads(shop.run("report", "--json").stdout)["rows"][0]["notes"])
+    assert "Nothing was addressed to a platform (what was skipped, and why: convsync ledger list --skipped)" in notes
+    assert "nobody_configured_this" in shop.run("ledger", "list", "--skipped").stdout
+
+
 def test_a_report_goes_to_a_file_as_csv(shop: Any) -> None:
     shop.three()
     shop.run("sync")

@@ -113,6 +113,15 @@ def test_refused_rows_exit_1_and_the_summary_says_where_to_look(shop: Any) -> No
     assert shop.states("google")["4"] == "refused"
 
 
+def test_what_waited_too_long_is_told_with_where_to_look(shop: Any) -> None:
+    shop.three()
+    shop.run("sync", "--destination", "vk")
+    shop.configure(lambda text: text.replace('token = "sandbox-token"', 'token = "sandbox-token"\nlink_window = "1m"'))
+    result = shop.run("sync", "--destination", "yandex")
+    assert "yandex: 3 were too late to be sent. Which and why: convsync ledger list" in result.stdout
+    assert set(shop.states("yandex").values()) == {"expired"}
+
+
 def test_bad_rows_exit_1_and_hold_up_nobody(shop: Any) -> None:
     shop.three()
     shop.row("4", occurred_at="yesterday")

@@ -140,6 +140,39 @@ def test_a_wrong_token_shows_only_online(shop: Any) -> None:
     assert "another-token" not in result.stdout
 
 
+def through_both_doors(shop: Any, *, goal: str = "crm_lead", token: str = "sandbox-token") -> None:
+    one = 'yandex = { status = "IN_PROGRESS" }'
+    both = f'yandex = {{ status = "IN_PROGRESS", goal = "{goal}" }}'
+    shop.configure(lambda text: text.replace(one, both).replace("sandbox-token", token))
+
+
+def of_yandex(shop: Any) -> list[tuple[str, str]]:
+    found = json.loads(shop.run("check", "--online", "--json").stdout)["findings"]
+    return [(one["level"], one["message"]) for one in found if one["where"] == "destinations.yandex"]
+
+
+def test_what_concerns_both_doors_of_a_counter_is_said_once(shop: Any) -> None:
+    through_both_doors(shop, token="another-token")
+    assert [level for level, _ in of_yandex(shop)].count("error") == 1
+
+
+def test_no_door_is_called_open_while_the_other_has_an_error(shop: Any) -> None:
+    through_both_doors(shop, goal="nowhere")
+    told = of_yandex(shop)
+    assert any("there is no JavaScript goal nowhere" in message for _, message in told)
+    assert not any("an upload could work" in message for _, message in told)
+
+
+def test_two_open_doors_of_a_counter_are_one_good_word(shop: Any) -> None:
+    through_both_doors(shop)
+    assert of_yandex(shop).count(("ok", "it answers, and an upload could work.")) == 1
+
+
+def test_a_counter_whose_uploads_nobody_could_look_at_is_not_called_open(shop: Any) -> None:
+    shop.box.faults.add(on="yandex.last_uploadings", kind="html", times=None)
+    assert not any("an upload could work" in message for _, message in of_yandex(shop))
+
+
 def test_a_platform_that_does_not_answer_is_an_error_online(shop: Any) -> None:
     shop.configure(lambda text: text.replace("/token", "/nowhere"))
     assert shop.run("check", "--online").exit_code == 1

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from convsync.ledger import Ledger
+from convsync.cli import assemble
+from convsync.ledger import Ledger, Lock
 from convsync.model import Spend
 from convsync.sandbox.ads.config import Cost
 from convsync.sandbox.config import DirectCampaign, DirectChange, DirectClient
@@ -93,6 +95,24 @@ def of(told: dict[str, Any], code: str) -> dict[str, str]:
 def requests(shop: Any) -> dict[str, int]:
     found: dict[str, int] = shop.box.books()["requests"].get("direct.reports", {})
     return found
+
+
+def answered(shop: Any, status: str, seconds: float = 60) -> None:
+    """Wait until Direct has given this answer to somebody who wants a report."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if status in requests(shop):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"nobody was answered {status}: {requests(shop)}")
+
+
+@pytest.fixture
+def queue(direct: Any) -> Any:
+    """The same, where a report is made within an hour of the sandbox's clock and not before."""
+    configure(direct, 'direct_mode = "offline"')
+    direct.box.config.direct.build_seconds = 3600
+    return direct
 
 
 # -- what stands in the way
@@ -191,6 +211,14 @@ def test_a_limit_exits_3_and_leaves_the_range_as_it_was(direct: Any, today: date
     assert pull(direct)["accounts"][0]["removed"] == 1
 
 
+def test_a_long_wait_is_said_before_it_begins(direct: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assemble, "LONG_WAIT", 0.0)
+    direct.box.faults.add(on="direct.reports", status=152, headers={"retryIn": "0"})
+    result = direct.run(*PULL)
+    assert result.exit_code == 0
+    assert "yandex: Yandex.Direct has no answer yet, it is asked again in" in result.stderr
+
+
 def test_an_error_that_nobody_documented_exits_1(direct: Any) -> None:
     direct.box.faults.add(on="direct.reports", status=4000, times=None)
     assert codes(pull(direct, code=1)) == {"refused": "error"}
@@ -222,6 +250,61 @@ def test_a_report_that_cannot_be_read_changes_nothing(direct: Any) -> None:
     direct.box.faults.add(on="direct.reports", kind="garbage")
     assert codes(pull(direct, code=1)) == {"account": "error"}
     assert kept(direct) == known
+
+
+# -- beside other runs
+
+
+def test_a_sync_works_while_direct_has_a_report_in_its_queue(queue: Any) -> None:
+    queue.three()
+    with queue.start("-q", *PULL, "--json") as pulling:
+        answered(queue, "202")
+        assert queue.run("sync").exit_code == 0
+        assert pulling.poll() is None
+        queue.box.clock.advance(3600)
+        told = json.loads(pulling.communicate()[0])
+    assert (pulling.returncode, told["accounts"][0]["new"]) == (0, 60)
+    assert len(kept(queue)) == 60
+    assert len(queue.states("yandex")) == 3
+
+
+def test_what_was_read_while_another_run_began_is_told_not_written_and_read_again(queue: Any) -> None:
+    with queue.start("-q", *PULL, "--json") as pulling:
+        answered(queue, "202")
+        lock = Lock(queue.ledger)
+        lock.take()
+        queue.box.clock.advance(3600)
+        told = json.loads(pulling.communicate()[0])
+        lock.release()
+    assert (pulling.returncode, told["exit_code"], told["accounts"]) == (4, 4, [])
+    found = of(told, "ledger_busy")
+    assert f"The cost of account {SHOP} was read and not kept. Another run holds this ledger: pid " in found["message"]
+    assert "the next pull reads it again" in found["advice"]
+    assert kept(queue) == []
+    queue.box.config.direct.build_seconds = 0
+    assert pull(queue)["accounts"][0]["new"] == 60
+
+
+def test_with_wait_what_was_read_is_written_once_the_other_run_has_ended(queue: Any) -> None:
+    with queue.start("-q", *PULL, "--json", "--wait", "10m") as pulling:
+        answered(queue, "202")
+        lock = Lock(queue.ledger)
+        lock.take()
+        queue.box.clock.advance(3600)
+        answered(queue, "200")
+        assert kept(queue) == []
+        lock.release()
+        told = json.loads(pulling.communicate()[0])
+    assert (pulling.returncode, told["accounts"][0]["new"]) == (0, 60)
+
+
+def test_a_ledger_that_cannot_be_used_is_told_before_direct_is_asked(direct: Any) -> None:
+    pull(direct)
+    asked = requests(direct)
+    direct.ledger.chmod(0o644)
+    result = direct.run(*PULL)
+    assert (result.exit_code, "can be read by other users" in result.stderr) == (2, True)
+    assert requests(direct) == asked
 
 
 # -- what it brings
@@ -261,8 +344,24 @@ def test_a_range_that_takes_too_long_is_read_in_halves(direct: Any) -> None:
 def test_vat_is_as_asked_for_and_stands_with_each_row(direct: Any) -> None:
     configure(direct, "direct_vat = true")
     direct.box.config.direct.clients[SHOP].vat_percent = 22
-    pull(direct)
+    assert [one["vat_included"] for one in pull(direct)["accounts"]] == [True]
     assert {(one.amount, one.vat_included) for one in kept(direct)} == {(12261, True)}
+    assert " RUB with VAT from " in direct.run(*PULL).stdout
+
+
+def test_a_change_of_direct_vat_is_told_by_the_report_and_mended_as_it_says(direct: Any, today: date) -> None:
+    pull(direct)
+    configure(direct, "direct_vat = true")
+    pull(direct)
+
+    def mixed() -> list[str]:
+        notes = [note for row in json.loads(direct.run("report", "--json").stdout)["rows"] for note in row["notes"]]
+        return [note for note in notes if note.startswith("The cost mixes")]
+
+    command = mixed()[0].rpartition(": ")[2]
+    assert command == f"convsync costs pull --since {today - 29 * DAY}"
+    assert direct.run(*command.split()[1:], "--destination", "yandex").exit_code == 0
+    assert mixed() == []
 
 
 def test_the_clients_of_an_agency_come_each_in_its_currency(direct: Any, today: date) -> None:

@@ -74,7 +74,9 @@ def test_without_a_token_nothing_is_asked(shop: Any, command: tuple[str, ...]) -
 
 
 def test_a_destination_that_writes_a_file_needs_a_token_for_goals(shop: Any) -> None:
-    shop.configure(lambda text: text.replace('token = "sandbox-token"', 'upload = "file"\ncounter_timezone = "Europe/Moscow"'))
+    shop.configure(
+        lambda text: text.replace('token = "sandbox-token"', 'upload = "file"\ncounter_timezone = "Europe/Moscow"')
+    )
     result = shop.run("yandex", "goals")
     assert result.exit_code == 2
     assert "metrika:read" in result.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from convsync.sources import Source
     from convsync.sync import Destination
 
+LONG_WAIT = 10.0
+"""Seconds."""
 CONSENT = {"granted": True, "denied": False, "unset": None}
 
 
@@ -169,9 +171,14 @@ def reading(name: str, settings: GoogleSettings) -> Iterator[AdsClient]:
 
 
 @contextmanager
-def direct(name: str, settings: YandexSettings) -> Iterator[Direct]:
-    """A client of Yandex.Direct, to read with."""
+def direct(name: str, settings: YandexSettings, say: Callable[[str], None]) -> Iterator[Direct]:
+    """A client of Yandex.Direct, to read with. `say` hears of waits that a person would take for a standstill."""
     from convsync.destinations.yandex.direct import PER_SECOND, Direct
+
+    def rest(seconds: float) -> bool:
+        if seconds >= LONG_WAIT:
+            say(f"{name}: Yandex.Direct has no answer yet, it is asked again in {seconds:.0f} s …")
+        return wire.stop.wait(seconds)
 
     slow = min(settings.requests_per_second, PER_SECOND)
     wire = _wire(settings.model_copy(update={"requests_per_second": slow}))
@@ -183,6 +190,7 @@ def direct(name: str, settings: YandexSettings) -> Iterator[Direct]:
             url=settings.direct_url,
             version=settings.direct_version,
             mode=settings.direct_mode,
+            rest=rest,
         )
     finally:
         wire.close()

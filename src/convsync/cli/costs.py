@@ -141,6 +141,9 @@ def pull(
     correct their numbers; rows that they no longer tell of go. The first time reads 30 days of cost and 90 days of
     clicks. An action that names no campaign counts for that of its Google click, of which only a hash is kept.
 
+    Keeps no `sync` waiting: it takes the ledger only to write down an account that was read to its end. Where another
+    run has it then, for longer than --wait, that account is told and read again by the next pull.
+
     \b
     Examples:
       convsync costs pull
@@ -151,12 +154,12 @@ def pull(
     this version.
 
     Exit codes: 0 done · 1 an account could not be read · 2 configuration, credentials, an account that they do not
-    open, or days that a platform no longer keeps · 3 did not finish, the next one continues · 4 a run is at work
+    open, or days that a platform no longer keeps · 3 did not finish, the next one continues · 4 a run was at work, so
+    that not all was written
     """
     config = talk.config()
     from convsync.cli import assemble
-    from convsync.cli.pull import KEEPS, Pull
-    from convsync.cli.runs import locked
+    from convsync.cli.pull import KEEPS, Pull, Shelf
 
     if since is not None and until is not None and since > until:
         raise UsageError("--until lies before --since.", "Both days are read: the same day twice is one day.")
@@ -168,17 +171,19 @@ def pull(
     now = datetime.now(UTC)
     for platform in sorted({config.destinations[name].platform for name in names}):
         KEEPS[platform].require(since, now.date())
-    with locked(config, wait) as book:
-        done = Pull(book, config.timezone, since, until, not no_clicks, now, talk.say)
-        for name in chosen:
-            if name not in names:
-                done.asking.find(
-                    "info", "cost_from_files", f"destinations.{name}", "its cost is not read here.", FROM_FILES
-                )
-        for name in names:
-            _read(config, name, done)
-        done.finish()
-    found, code = done.asking.findings, done.asking.exit_code
+    shelf = Shelf(config, wait)
+    with shelf.reading():
+        pass  # what is wrong with the ledger is told before a platform is asked
+    done = Pull(shelf, config.timezone, since, until, not no_clicks, now, talk.say)
+    for name in chosen:
+        if name not in names:
+            done.asking.find(
+                "info", "cost_from_files", f"destinations.{name}", "its cost is not read here.", FROM_FILES
+            )
+    for name in names:
+        _read(config, name, done)
+    done.finish()
+    found, code = done.asking.findings, done.exit_code
     ending(code)
     talk.tell(found)
     if json_:
@@ -209,7 +214,7 @@ def _read(config: Config, name: str, done: Pull) -> None:
 
     settings = config.destinations[name]
     if isinstance(settings, YandexSettings):
-        with assemble.direct(name, settings) as direct:
+        with assemble.direct(name, settings, done.say) as direct:
             done.read_yandex(name, settings, direct)
     elif isinstance(settings, GoogleSettings):
         with assemble.reading(name, settings) as client:
@@ -222,7 +227,8 @@ def _pulled(done: Pull) -> Iterator[str]:
     for one in done.read:
         cost = ", ".join(f"{amount} {currency}" for currency, amount in one.amounts().items())
         name = f"{one.account.id} {plain(one.account.name)}".strip()
-        yield f"{name}: {cost or 'nothing spent'} {days(one.since, one.until)}"
+        vat = " with VAT" if one.vat and cost else ""
+        yield f"{name}: {cost or 'nothing spent'}{vat} {days(one.since, one.until)}"
         moved = ", ".join(
             f"{count(rows)} {word}" for word, rows in one.rows._asdict().items() if word != "rows" and rows
         )

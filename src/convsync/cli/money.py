@@ -88,10 +88,14 @@ def report(
         after = until + timedelta(days=1)
         tallies, spends = list(book.figures.tallies(since, after, zone)), list(book.figures.spends(since, after))
         asked = book.figures.asked()
+        skipped = any(book.audit.skipped(limit=1))
         remarks = _zones(book.figures.accounts(since, after), zone, since, until)
     finally:
         book.close()
-    built = rows.build(tallies, spends, by=dimensions, currency=config.reporting_currency, asked=asked)
+    skipping = {one.platform for one in config.destinations.values() if skipped and one.enabled}
+    built = rows.build(
+        tallies, spends, by=dimensions, currency=config.reporting_currency, asked=asked, skipping=skipping
+    )
     if shape == "json":
         text = render.as_json(built, since=since, until=until, currency=config.reporting_currency, remarks=remarks)
     elif shape == "csv":

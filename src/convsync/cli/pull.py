@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import shlex
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from convsync.cli.asking import DIRECT, Asking
 from convsync.cli.show import counted
 from convsync.cli.show import days as span_of
 from convsync.costs import days, google, yandex
+from convsync.errors import Exit, LedgerBusy, LedgerError
 from convsync.model import Finding
 from convsync.normalise import major
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from convsync.config import YandexSettings
+    from convsync.config import Config, YandexSettings
     from convsync.costs.days import Keeps
     from convsync.costs.google import Search
     from convsync.ledger import Ledger
@@ -29,6 +32,46 @@ if TYPE_CHECKING:
 
 DAY = timedelta(days=1)
 KEEPS = {"google": google.KEEPS, "yandex": yandex.KEEPS}
+T = TypeVar("T")
+MOST_HELD = 250_000
+"""Clicks that wait in memory until they are written, 4 MB of them; a day is never torn apart."""
+
+
+class Shelf:
+    """The ledger, taken out for moments only: a platform may be minutes over an answer, and a `sync` must not wait for
+    it. `wait`: how long to wait for another run each time something is written; None: as [run] wait says."""
+
+    def __init__(self, config: Config, wait: timedelta | None) -> None:
+        self._config, self._wait = config, wait
+
+    def writing(self) -> AbstractContextManager[Ledger]:
+        """Alone, under the lock. Raises LedgerBusy."""
+        from convsync.cli.runs import locked
+
+        return locked(self._config, self._wait)
+
+    @contextmanager
+    def reading(self) -> Iterator[Ledger]:
+        """Beside whoever writes. Without a ledger that can be read one is made, or brought up to date: that takes the lock."""
+        book = self._opened()
+        try:
+            yield book
+        finally:
+            book.close()
+
+    def _opened(self) -> Ledger:
+        from convsync.ledger import Ledger
+        from convsync.ledger.store import refuse_readable_by_others
+
+        path = self._config.ledger.path
+        if path.exists():
+            refuse_readable_by_others(path)
+        try:
+            return Ledger.open(path, read_only=True)
+        except LedgerError:
+            with self.writing():
+                pass
+            return Ledger.open(path, read_only=True)
 
 
 class Read(NamedTuple):
@@ -40,6 +83,8 @@ class Read(NamedTuple):
     until: date
     rows: Pulled
     cost: Counter[str]
+    vat: bool
+    """Whether the cost includes it."""
     click_days: int = 0
     clicks: int = 0
 
@@ -52,15 +97,36 @@ class Read(NamedTuple):
             "destination": self.destination, "account": self.account.id, "name": self.account.name,
             "time_zone": self.account.time_zone, "since": str(self.since), "until": str(self.until),
             "days": (self.until - self.since).days + 1, **self.rows._asdict(), "cost": self.amounts(),
-            "click_days": self.click_days, "clicks": self.clicks,
+            "vat_included": self.vat, "click_days": self.click_days, "clicks": self.clicks,
         }  # fmt: skip
+
+
+class Held:
+    """Clicks in memory, 16 bytes each: the hash of the click, and the one text that names its campaign."""
+
+    def __init__(self, clicks: Iterable[tuple[int, str]]) -> None:
+        self._ids = array("q")
+        self._campaigns: list[str] = []
+        names: dict[str, str] = {}
+        for click, campaign in clicks:
+            self._ids.append(click)
+            self._campaigns.append(names.setdefault(campaign, campaign))
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        return zip(self._ids, self._campaigns, strict=True)
 
 
 @dataclass
 class Pull:
-    """One run of it. `zone` is that of reports; `say` gets lines that nobody needs to keep."""
+    """One run of it. `zone` is that of reports; `say` gets lines that nobody needs to keep.
 
-    book: Ledger
+    An account is read first, to its end, and only then written: the ledger is nobody's while a platform is waited for.
+    """
+
+    shelf: Shelf
     zone: ZoneInfo | None
     since: date | None
     until: date | None
@@ -71,6 +137,15 @@ class Pull:
     read: list[Read] = field(default_factory=list)
     advertisers: dict[str, str] = field(default_factory=dict)
     """Numbers of Yandex's advertisers, each with the login that its cost was read of."""
+    busy: bool = False
+    """Whether another run kept something from being written."""
+    pruned: bool = False
+
+    @property
+    def exit_code(self) -> Exit:
+        """What stops a scheduler for longer than another run does comes first."""
+        code = self.asking.exit_code
+        return Exit.BUSY if self.busy and code not in (Exit.USAGE, Exit.UNFINISHED) else code
 
     def read_google(self, name: str, customers: Sequence[str], search: Search) -> None:
         """Read the accounts that these ids stand for, but none a second time."""
@@ -93,7 +168,7 @@ class Pull:
                     with self.asking.apart(where, account.id):
                         told = partial(google.spends, search, account)
                         if self._account(name, where, account, google.KEEPS, told) and self.with_clicks:
-                            self._clicks(account, search)
+                            self._clicks(where, account, search)
 
     def read_yandex(self, name: str, settings: YandexSettings, direct: yandex.Direct) -> None:
         """Read the accounts of these logins, or that of the token, but none a second time."""
@@ -114,24 +189,31 @@ class Pull:
                         yandex.spends, direct, login, account,
                         vat=settings.direct_vat, stamp=stamp, blank=blank.append,
                     )  # fmt: skip
-                    self._account(name, where, account, yandex.KEEPS, told)
-                    self._blank(where, account, blank)
+                    if self._account(name, where, account, yandex.KEEPS, told, vat=settings.direct_vat):
+                        self._blank(where, account, blank)
 
     def finish(self) -> None:
-        """What concerns all accounts: old clicks go, money that counts twice is told."""
-        if self.with_clicks:
-            self.book.clicks.prune(self.now.date())
-        for finding in doubled(self.book):
-            self.asking.add(finding)
+        """What concerns all accounts: money that counts twice."""
+        with self.shelf.reading() as book:
+            for finding in doubled(book):
+                self.asking.add(finding)
 
     def _is_known(self, account: Account) -> bool:
         return (account.platform, account.id) in {(one.account.platform, one.account.id) for one in self.read}
 
     def _account(
-        self, name: str, where: str, account: Account, keeps: Keeps, spends: Callable[[date, date], Iterable[Spend]]
+        self,
+        name: str,
+        where: str,
+        account: Account,
+        keeps: Keeps,
+        spends: Callable[[date, date], Iterable[Spend]],
+        *,
+        vat: bool = False,
     ) -> bool:
-        """Put what an account spent into the ledger; False where no day that is wished for has begun there."""
-        last = self.book.figures.pulled_until(account.platform, account.id)
+        """Put what an account spent into the ledger; False where nothing was put there, which is told."""
+        with self.shelf.reading() as book:
+            last = book.figures.pulled_until(account.platform, account.id)
         today = days.today(account, self.now)
         span = days.span(keeps, self.since, self.until, today=today, pulled_until=last)
         if span is None:
@@ -142,8 +224,14 @@ class Pull:
         self.say(f"{account.id}: cost from {since} to {until} …")
         cost: Counter[str] = Counter()
         now = int(self.now.timestamp() * 1000)
-        rows = self.book.figures.pull(account, since, until + DAY, _added(spends(since, until), cost), now=now)
-        self.read.append(Read(name, account, since, until, rows, cost))
+        told = list(_added(spends(since, until), cost))
+        rows = self._keep(
+            where, f"The cost of account {account.id} was",
+            lambda book: book.figures.pull(account, since, until + DAY, told, now=now),
+        )  # fmt: skip
+        if rows is None:
+            return False
+        self.read.append(Read(name, account, since, until, rows, cost, vat))
         if self.zone is not None and days.zones_differ(account, self.zone, since, until):
             message = (
                 f"Account {account.id} counts its days in {account.time_zone}, reports in {self.zone.key}:"
@@ -153,14 +241,48 @@ class Pull:
             self.asking.find("info", "cost_zone", where, message, advice)
         return True
 
-    def _clicks(self, account: Account, search: Search) -> None:
+    def _clicks(self, where: str, account: Account, search: Search) -> None:
         today = days.today(account, self.now)
-        wanted = self.book.clicks.days_to_read(account.id, today)
+        with self.shelf.reading() as book:
+            wanted = book.clicks.days_to_read(account.id, today)
         self.say(f"{account.id}: clicks of {len(wanted)} days …")
-        for day in wanted:
-            clicks = self.book.clicks.put(account.id, day, google.clicks(search, account, day), today=today)
-            done = self.read[-1]
-            self.read[-1] = done._replace(click_days=done.click_days + 1, clicks=done.clicks + clicks)
+        held: dict[date, Held] = {}
+        try:
+            for day in wanted:
+                held[day] = Held(google.clicks(search, account, day))
+                if sum(map(len, held.values())) >= MOST_HELD and not self._keep_clicks(where, account, held, today):
+                    return
+        finally:  # a day that cannot be read does not take those before it with it
+            self._keep_clicks(where, account, held, today)
+
+    def _keep_clicks(self, where: str, account: Account, held: dict[date, Held], today: date) -> bool:
+        """Write the days that were read, and let go of them; False where another run was in the way, which is told."""
+        read = held.copy()
+        held.clear()
+
+        def write(book: Ledger) -> int:
+            return sum(book.clicks.put(account.id, day, clicks, today=today) for day, clicks in read.items())
+
+        clicks = self._keep(where, f"The clicks of account {account.id} were", write) if read else 0
+        if clicks is None:
+            return False
+        done = self.read[-1]
+        self.read[-1] = done._replace(click_days=done.click_days + len(read), clicks=done.clicks + clicks)
+        return True
+
+    def _keep(self, where: str, what: str, write: Callable[[Ledger], T]) -> T | None:
+        """What `write` brought about in the ledger; None where another run was in the way, which is told."""
+        try:
+            with self.shelf.writing() as book:
+                if self.with_clicks and not self.pruned:
+                    book.clicks.prune(self.now.date())
+                    self.pruned = True
+                return write(book)
+        except LedgerBusy as busy:
+            self.busy = True
+            advice = "Nothing is lost: the next pull reads it again. --wait 30m would wait for the other run."
+            self.asking.find("error", "ledger_busy", where, f"{what} read and not kept. {busy.message}", advice)
+            return None
 
     def _blank(self, where: str, account: Account, rows: Sequence[yandex.Row]) -> None:
         """Rows that Direct tells no cost of are not in the ledger: it would have to be made up."""

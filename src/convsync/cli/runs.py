@@ -38,7 +38,7 @@ from_source = click.option("--source", "sources", multiple=True, metavar="NAME",
 dry = click.option("--dry-run", is_flag=True, help="Do everything but the sending, and keep nothing of it.")
 payloads = click.option(
     "--payloads", metavar="FILE",
-    help="With --dry-run: write what would be sent, one JSON object a line (mode 0600; it holds click ids and hashed contacts). - is stdout.",
+    help="With --dry-run: write what would be sent, one JSON object a line (mode 0600; it holds click ids and contacts, hashed unless contact_hash is none). - is stdout.",
 )  # fmt: skip
 
 validated = click.option(
@@ -147,8 +147,9 @@ def backfill(
       convsync backfill --since 2026-11-01 --until 2026-11-07 --destination vk --dry-run
       convsync backfill --since 2026-11-22T10:00 --until 2026-11-22T12:00 --source shop
 
-    Never uses or moves the cursors of `sync`. Platforms refuse what is too old for them (VK 30 days, Google 90, Yandex
-    about 113): such actions are skipped, and the skip is counted.
+    Never uses or moves the cursors of `sync`. What is too old for a platform (VK 30 days, Google 90, Yandex 21 for a
+    conversion and 113 for an order) is skipped, and the skip is counted. An order that Yandex first hears of after 21 days
+    reaches no goal, so it expires (`late_orders`).
 
     Exit codes: as for sync.
     """
@@ -181,7 +182,8 @@ def settle(talk: Talk, wait: timedelta | None, deadline: timedelta | None, json_
     """Ask the platforms what became of earlier uploads. Reads no source and sends nothing.
 
     `sync` does the same before and after its own work, so this is for the hours between: Google tells its verdict about
-    half an hour after an upload, Yandex somewhat sooner, VK never.
+    half an hour after an upload, Yandex its verdict on conversions 15 minutes to a day after it. Orders at Yandex and
+    events at VK get none.
 
     \b
     Example:

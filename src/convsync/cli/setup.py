@@ -292,12 +292,21 @@ def _destinations(config: Config, online: bool) -> Iterator[Finding]:
             )
             continue
         used = {door for action in config.actions.values() for door in _doors(action, name)}
+        probed: list[Finding] = []
         for route in routes:
             if route.door in used or not (used or route.door):
                 message = f"{route.route}, account {route.account}. {AFTER_A_LOST_ANSWER[route.on_unknown.value]}"
                 yield _ok(where, message)
-                if online:
-                    yield from _probed(route, where)
+                fresh = [one for one in _probed(route, where) if one not in probed] if online else []
+                yield from fresh
+                probed += fresh
+        if online and not any(one.level == "error" or one.code == "no_answer" for one in probed):
+            fine = (
+                "nothing speaks against an upload."
+                if settings.platform == "vk"
+                else "it answers, and an upload could work."
+            )
+            yield _ok(where, fine)
         if online and settings.platform == "yandex":
             yield _quota(config, name, where)
 
@@ -322,20 +331,14 @@ def _doors(action: ActionSettings, destination: str) -> Iterable[str]:
     return () if target is None else target.doors
 
 
-def _probed(route: Any, where: str) -> Iterator[Finding]:
+def _probed(route: Any, where: str) -> list[Finding]:
     from convsync.errors import Halted, WireError
 
     try:
-        found = route.probe()
+        return list(route.probe())
     except Halted as halt:
-        found = [halt.finding]
+        return [halt.finding]
     except (WireError, ConvsyncError) as error:
-        found = [Finding("error", "unreachable", where, f"it could not be asked ({error}).", "Try again later.")]
+        return [Finding("error", "unreachable", where, f"it could not be asked ({error}).", "Try again later.")]
     finally:
         route.close()
-    yield from found
-    if not any(one.level == "error" for one in found):
-        yield _ok(
-            where,
-            "it answers, and an upload could work." if route.platform != "vk" else "nothing speaks against an upload.",
-        )

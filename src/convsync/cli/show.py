@@ -166,11 +166,14 @@ def _unreadable(done: Summary) -> Iterator[str]:
 
 
 def _to_look_at(done: Summary) -> Iterator[str]:
-    """What a platform took and could not use, and how to see it. What needs a person is told as a finding."""
+    """What a platform took and could not use, or would not have used. What needs a person is told as a finding."""
     for name, counts in done.destinations.items():
         if counts["unmatched"]:
             see = f"convsync ledger list --destination {name} --state unmatched"
             yield f"{name}: {count(counts['unmatched'])} processed, but no click or person found. Which: {see}"
+        if counts["expired"]:
+            see = f"convsync ledger list --destination {name} --state expired"
+            yield f"{name}: {count(counts['expired'])} were too late to be sent. Which and why: {see}"
 
 
 # -- progress
@@ -223,11 +226,20 @@ def deliveries(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     return columns((_delivery(row) for row in rows), header, right=("rev", "value"))
 
 
+SECOND_WAYS = {"yandex.conversions": "conversions"}
+"""Routes of a section that has another one: said beside its name, as `convsync yandex goals` does."""
+
+
+def _way(row: dict[str, Any]) -> str:
+    door = SECOND_WAYS.get(row["route"])
+    return f"{row['destination']} ({door})" if door else str(row["destination"])
+
+
 def _delivery(row: dict[str, Any]) -> tuple[str, ...]:
     value = "" if row["value"] is None else f"{row['value']} {row['currency']}"
     where = f"{row['source']}/{row['external_id']}"
     happened = row["occurred_at"][:16].replace("T", " ")
     return (
-        row["key"][:12], str(row["revision"]), row["state"], row["destination"], row["action"], where, happened, value,
+        row["key"][:12], str(row["revision"]), row["state"], _way(row), row["action"], where, happened, value,
         row["reason"],
     )  # fmt: skip

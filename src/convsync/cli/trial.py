@@ -21,7 +21,7 @@ Point a configuration at it:
   client_id = "sandbox-client"              token = "sandbox-token"            tracker_url = "{url}/tracker"
   client_secret = "sandbox-secret"          metrica_url = "{url}"
   refresh_token = "sandbox-refresh"         direct_url = "{url}"
-  data_manager_url = "{url}"                quarantine = "10s"
+  {google:<40}  quarantine = "10s"
   token_url = "{url}/token"
 
 Conversion actions it knows at Google: 1111111111 (lead), 2222222222 (sale). Any status at Yandex, and the goals
@@ -39,7 +39,12 @@ action 8888888888 takes phone calls. For `convsync google login`: auth_url = "{u
     "--config", "settings", type=click.Path(dir_okay=False, path_type=Path), metavar="JSON",
     help="A file: what differs from its usual world.",
 )  # fmt: skip
-@click.option("--processing-seconds", type=click.FloatRange(min=0), metavar="N", help="Until the verdicts of Google and Metrica appear.")
+@click.option(
+    "--processing-seconds",
+    type=click.FloatRange(min=0),
+    metavar="N",
+    help="Until the verdicts of Google and Metrica appear.",
+)
 @click.option("--ads", is_flag=True, help="Serve the Google Ads API too: gRPC over TLS, on a port of its own.")
 @click.option("--ads-port", type=click.IntRange(0, 65535), default=0, help="Of the Google Ads API; else any free port.")
 @click.pass_obj
@@ -68,7 +73,8 @@ def sandbox(
         config.google.processing_seconds = config.yandex.processing_seconds = processing_seconds
     ads = ads or bool(ads_port)
     if port:
-        talk.say((EXAMPLE + (ADS if ads else "")).format(url=f"http://127.0.0.1:{port}"))
+        url = f"http://127.0.0.1:{port}"
+        talk.say((EXAMPLE + (ADS if ads else "")).format(url=url, google=f'data_manager_url = "{url}"'))
     try:
         leave(serve(port=port, config=config, quiet=talk.quiet, ads=ads, ads_port=ads_port))
     except OSError as error:
@@ -86,8 +92,9 @@ def _world(path: Path) -> SandboxConfig:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}.") from error
     except (ValueError, TypeError, AttributeError) as error:
+        said = str(error) if str(error).endswith("?") else f"{error}."
         raise UsageError(
-            f"{path}: {error}.", 'It is a JSON object, such as {"google": {"processing_seconds": 60}}.'
+            f"{path}: {said}", 'It is a JSON object, such as {"google": {"processing_seconds": 60}}.'
         ) from error
 
 

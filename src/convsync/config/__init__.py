@@ -182,7 +182,7 @@ class Config(StrictModel):
 
     def warnings(self) -> list[Finding]:
         """What can be meant, but seldom is."""
-        return [*self._written.findings, *self._unused(), *self._misspelt()]
+        return [*self._written.findings, *self._unused(), *self._misspelt(), *self._both_ways(), *self._unread_login()]
 
     def _unused(self) -> Iterator[Finding]:
         named = {name for action in self.actions.values() for name in action.targets}
@@ -204,11 +204,42 @@ class Config(StrictModel):
         for name, action in self.actions.items():
             for where, target in action.targets.items():
                 word = target.status if isinstance(target, YandexTarget) else None
-                meant = nearest(word, YANDEX_STATUSES) if word and word.isupper() else None
-                if meant and word != meant:
+                if not word or word in YANDEX_STATUSES:
+                    continue
+                meant = nearest(word, YANDEX_STATUSES) if word.isupper() else None
+                if meant or not word.isascii():
                     message = f"{word} is no status of Metrica, so it counts as a JavaScript goal of that name."
-                    key = f"actions.{name}.{where}"
-                    yield Finding("warning", "status_as_goal", key, message, f"If {meant} was meant, write that.")
+                    advice = f"If {meant} was meant, write that."
+                    if not meant:
+                        advice = f"If it is a stage of the CRM, write what it means: {', '.join(YANDEX_STATUSES)}."
+                    yield Finding("warning", "status_as_goal", f"actions.{name}.{where}", message, advice)
+
+    def _both_ways(self) -> Iterator[Finding]:
+        """Metrica does not match what orders reach with what conversions reach: one deal that does both counts twice."""
+        for where in self.destinations:
+            by_order: dict[str, str] = {}
+            by_goal: dict[str, str] = {}
+            for name, action in self.actions.items():
+                target = action.targets.get(where)
+                if isinstance(target, YandexTarget):
+                    by_order |= dict.fromkeys(target.reached, name)
+                    by_goal |= {target.goal: name} if target.goal else {}
+            for goal in sorted(by_order.keys() & by_goal.keys()):
+                message = (
+                    f"the goal {goal} is reached by orders (actions.{by_order[goal]}) and by conversions"
+                    f" (actions.{by_goal[goal]}): a deal that is both counts twice in it."
+                )
+                advice = "Let one of them go to another goal."
+                yield Finding("warning", "goal_both_ways", f"destinations.{where}", message, advice)
+
+    def _unread_login(self) -> Iterator[Finding]:
+        for name, settings in self.destinations.items():
+            if not isinstance(settings, YandexSettings) or not settings.client_login:
+                continue
+            if settings.cost_client_logins and settings.client_login not in settings.cost_client_logins:
+                message = "cost is read of cost_client_logins alone, which does not name client_login."
+                advice = "Add it there, or remove client_login."
+                yield Finding("warning", "login_unread", f"destinations.{name}", message, advice)
 
     def redacted(self) -> dict[str, Any]:
         """All settings with their defaults as plain data for display, secrets hidden."""

@@ -100,8 +100,7 @@ class YandexTarget(StrictModel):
                 f"needs `status` ({', '.join(YANDEX_STATUSES)} or a JavaScript goal: route orders) or `goal` (a"
                 " JavaScript goal: route conversions)."
             )
-        reached = {self.status, *(one.partition(":")[0] for one in self.goals)}
-        if self.goal in reached:
+        if self.goal in self.reached:
             raise ValueError(
                 f"sends {self.goal} as an order and as a conversion: it would count twice. Keep one of them."
             )
@@ -110,6 +109,12 @@ class YandexTarget(StrictModel):
         if "by" in self.model_fields_set and self.goal is None:
             raise ValueError("has `by`, which is for the `goal` of conversions: add `goal`, or remove `by`.")
         return self
+
+    @property
+    def reached(self) -> set[str]:
+        """The JavaScript goals that its orders reach."""
+        status = {self.status} if self.status and self.status not in YANDEX_STATUSES else set[str]()
+        return status | {one.partition(":")[0] for one in self.goals}
 
     @property
     def goal_key(self) -> str:

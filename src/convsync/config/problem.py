@@ -53,7 +53,13 @@ _SENTENCES = {
 def problems_of(error: ValidationError, root: type[BaseModel], destinations: Iterable[str]) -> list[Problem]:
     """All that `error` holds; `destinations` are the names an action may use as keys."""
     names = list(destinations)
-    return [_problem(detail, root, names) for detail in error.errors(include_url=False, include_input=False)]
+    details = error.errors(include_url=False, include_input=False)
+    spoilt = {detail["loc"][:-1] for detail in details}  # what is wrong inside of a list makes it too short as well
+    return [
+        _problem(detail, root, names)
+        for detail in details
+        if detail["type"] != "too_short" or detail["loc"] not in spoilt
+    ]
 
 
 def _problem(detail: ErrorDetails, root: type[BaseModel], destinations: list[str]) -> Problem:

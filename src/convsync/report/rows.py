@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Context, Decimal
@@ -41,6 +41,8 @@ DATING = {
     "event": "Dated by when the action happened; recent days still grow.",
     "click": "Dated by when the click happened; its actions may come weeks later, so recent days still grow.",
 }
+
+SKIPPED = " (what was skipped, and why: convsync ledger list --skipped)"
 
 _DIVISION = Context(prec=28)
 
@@ -92,19 +94,21 @@ def build(
     currency: str | None = None,
     basis: str = "event",
     asked: Mapping[str, tuple[date, date]] = {},
+    skipping: Collection[str] = (),
 ) -> list[Row]:
     """One row for each combination of the dimensions `by`, in a stable order, and a row with the total at the end.
 
     `currency` is the reporting currency. There are no rates: money in one other currency is shown in that one, money in
     several is not added, and the notes tell both. Whoever counted the tallies dated them by `basis`. `asked` is, by
-    platform, the days whose cost is known even where nothing was spent: the platform itself was asked.
+    platform, the days whose cost is known even where nothing was spent: the platform itself was asked. `skipping` are the
+    platforms that are sent to, if anything was skipped at all: an action of theirs that was not addressed has a reason.
     """
     _known("dimension", by, DIMENSIONS)
     _known("date basis", (basis,), tuple(DATING))
     tallies, spends = list(tallies), list(spends)
     split = tuple(name for name in by if name in UNKNOWN_TO_COST)
     groups = _grouped(tallies, spends, by)
-    context = _Context(currency, _spans(spends, asked), "day" in by)
+    context = _Context(currency, _spans(spends, asked), frozenset(asked), "day" in by, frozenset(skipping))
     rows = [
         _row(_dimensions(by, key, group), group, context, _unsplit(split, group, bool(spends)))
         for key, group in sorted(groups.items(), key=lambda item: [_place(part) for part in item[0]])
@@ -175,7 +179,9 @@ class _Context(NamedTuple):
 
     currency: str | None
     spans: dict[str, tuple[date, date]]
+    asked: frozenset[str]
     daily: bool
+    skipping: frozenset[str]
 
 
 def _spans(spends: Iterable[Spend], asked: Mapping[str, tuple[date, date]]) -> dict[str, tuple[date, date]]:
@@ -226,8 +232,13 @@ def _row(
     why.add(not count.leads, alone or "No leads", "cpl", "cr")
     why.add(not count.sales, alone or "No sales", "value", "cpa", "roas")
     why.add(bool(count.sales) and value.amount is None, value.reason, "value", "roas")
-    why.add(not count.addressed, alone or "Nothing was addressed to a platform", "coverage")
+    why.add(not count.addressed, alone or _unaddressed(group, context), "coverage")
     return replace(row, notes=(*why.sentences(), *_remarks(row, group, context, count)))
+
+
+def _unaddressed(group: _Group, context: _Context) -> str:
+    skipped = any(tally.actions and tally.platform in context.skipping for tally in group.tallies)
+    return f"Nothing was addressed to a platform{SKIPPED if skipped else ''}"
 
 
 def _ratio(above: Decimal | int | None, below: Decimal | int | None) -> Decimal | None:
@@ -340,10 +351,24 @@ def _remarks(row: Row, group: _Group, context: _Context, count: _Counts) -> Iter
         yield from _costless(group)
         if not context.daily:
             yield from _outside(group, context.spans)
-    if len({spend.vat_included for spend in group.spends}) > 1:
-        yield "The cost mixes amounts that include VAT, amounts that do not, or amounts of which nobody said."
+    yield from _taxed(group.spends, context)
     if count.unknown:
         yield f"Deliveries with an outcome that nobody knows yet: {count.unknown}. Coverage may rise."
+
+
+def _taxed(spends: Sequence[Spend], context: _Context) -> Iterator[str]:
+    """With and without VAT in one sum, and how to mend it. Only Yandex can be asked for either, as `direct_vat` says."""
+    kinds: defaultdict[str, set[bool | None]] = defaultdict(set)
+    for spend in spends:
+        kinds[spend.platform].add(spend.vat_included)
+    yandex, others = kinds.pop("yandex", set()), set[bool | None]().union(*kinds.values())
+    if len(yandex | others) < 2:
+        return
+    mend = "Import its files again with the column vat_included."
+    if "yandex" in context.asked and (len(yandex) > 1 or (yandex and yandex.isdisjoint(others))):
+        first = context.spans["yandex"][0]
+        mend = f"To read Yandex's again, as direct_vat says: convsync costs pull --since {first}"
+    yield f"The cost mixes amounts that include VAT, amounts that do not, or amounts of which nobody said. {mend}"
 
 
 def _costless(group: _Group) -> Iterator[str]:

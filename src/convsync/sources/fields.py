@@ -109,11 +109,23 @@ class FieldMap:
             raise SourceError(
                 f"[sources.{self.source}] statuses: {sorted(wrong)[0]} is no status.", f"Allowed: {allowed}."
             )
+        meant: dict[str, tuple[str, str]] = {}
+        for word, meaning in (self._options.get("statuses") or {}).items():
+            other, before = meant.setdefault(values.same_word(word), (word, meaning))
+            if before != meaning:
+                raise SourceError(
+                    f"[sources.{self.source}] statuses: {other} and {word} are one word, and mean two things.",
+                    "Keep one of them: letter case, and ё or е, make no difference.",
+                )
 
     def named(self) -> tuple[str, ...]:
         """Columns that the operator named, and which must therefore exist."""
         columns = (column for column in self._named.values() if column)
         return tuple(dict.fromkeys((*self.ids, *columns, *self._variables.values())))
+
+    def column(self, field: str) -> str:
+        """The column of a field as the operator calls it."""
+        return self._named.get(field) or field
 
     @staticmethod
     def find(name: str, columns: Sequence[str], where: str) -> str:

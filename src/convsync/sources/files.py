@@ -18,7 +18,7 @@ import re
 import time
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,7 @@ from convsync.errors import SourceError, SourceUnavailable
 from convsync.model import BadRow, Finding
 from convsync.sources import Page, Window
 from convsync.sources.fields import FieldMap, FieldOptions, Rows
+from convsync.sources.rounded import Rounded, watched
 
 QUIET = 60.0
 """Seconds without a change after which a file whose last line has no end counts as finished."""
@@ -115,6 +116,9 @@ class FileSource(ABC):
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, cursors: Mapping[str, str], window: Window | None = None) -> Iterator[Page]:
+        return watched(self._read(cursors, window), Rounded(self._map))
+
+    def _read(self, cursors: Mapping[str, str], window: Window | None) -> Generator[Page, None, None]:
         paths = self._paths()
         if not paths:
             yield Page([], [], None, (self._none(),))
@@ -199,11 +203,12 @@ class FileSource(ABC):
         except SourceUnavailable as error:
             return [Finding("error", "source_unreadable", f"source {self.name}", error.message, error.advice)]
         findings = [] if paths else [self._none()]
+        rounded = Rounded(self._map)
         for path in paths[-_SAMPLE_FILES:]:
-            findings += self._look(path)
-        return findings
+            findings += self._look(path, rounded)
+        return [*findings, *rounded.findings()]
 
-    def _look(self, path: Path) -> list[Finding]:
+    def _look(self, path: Path, rounded: Rounded) -> list[Finding]:
         reading = Reading(path, self._part(path), quiet=True)
         try:
             page = next(self._pages(reading), Page([], []))
@@ -211,6 +216,7 @@ class FileSource(ABC):
             return [Finding("error", "file_unreadable", reading.part, error.message, error.advice)]
         except OSError as error:
             return [Finding("error", "file_unreadable", reading.part, f"it cannot be opened: {error.strerror}.")]
+        rounded.look(page.actions)
         if not page.bad:
             return []
         first, rows = page.bad[0], len(page.bad) + len(page.actions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from convsync.model import Action, Finding
 from convsync.sources import Page, Window
 from convsync.sources.fields import FieldMap, FieldOptions, Rows
 from convsync.sources.marks import Condition, Mark, beyond, is_future, is_time, load, order, start, whole_groups
+from convsync.sources.rounded import Rounded, watched
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
 _SELECT = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?:select|with|values)\b", re.IGNORECASE | re.DOTALL).match
@@ -109,6 +110,9 @@ class SqlSource:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, cursors: Mapping[str, str], window: Window | None = None) -> Iterator[Page]:
+        return watched(self._read(cursors, window), Rounded(self._map))
+
+    def _read(self, cursors: Mapping[str, str], window: Window | None) -> Generator[Page, None, None]:
         with closing(self._open()) as database:
             if window is not None:
                 yield from self._read_window(database, window)
@@ -296,11 +300,13 @@ class SqlSource:
             message = f"there is no index on ({keys}): every page sorts the whole table."
             findings.append(self._finding("info", "no_index", message, "Create it if reading is slow."))
         rows = database.rows(select.page(), (_SAMPLE_ROWS,))
-        bad = select.rows.read(rows, self._where(select))[1]
+        actions, bad = select.rows.read(rows, self._where(select))
         if bad:
             message = f"{len(bad)} of the first {len(rows)} rows cannot be read: {bad[0].where}: {bad[0].field} {bad[0].problem}."
             findings.append(self._finding("warning", "bad_rows", message, bad[0].advice))
-        return findings
+        rounded = Rounded(self._map)
+        rounded.look(actions)
+        return [*findings, *rounded.findings()]
 
     def _left(self, code: str, count: int) -> Finding:
         """Rows that the cursor does not pass."""

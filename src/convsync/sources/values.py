@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
@@ -227,17 +228,22 @@ _CONSENT = {
 }
 
 
+def same_word(word: str) -> str:
+    """What a word is compared by: people write Отменён, ОТМЕНЕН and отменен, and mean one thing."""
+    return unicodedata.normalize("NFC", word).strip().casefold().replace("ё", "е")
+
+
 def status_reader(words: Mapping[str, str]) -> Callable[[object], str | None]:
     """A reader of status words: ours, and those of the source that `words` translates."""
-    known = {**STATUS_WORDS, **{word.strip().casefold(): meaning for word, meaning in words.items()}}
+    known = {same_word(word): meaning for word, meaning in (*STATUS_WORDS.items(), *words.items())}
 
     def read(value: object) -> str | None:
         if type(value) is str and value in known:
             return known[value]
-        word = (text(value) or "").casefold()
+        word = same_word(text(value) or "")
         if not word or word in known:
             return known.get(word)
-        allowed = ", ".join(known)
+        allowed = ", ".join(dict.fromkeys((*STATUS_WORDS, *(word.strip() for word in words))))
         raise Unreadable(f"is not a status: {_guarded(value)}", f"Allowed: {allowed}, or empty for active.")
 
     return read
@@ -272,7 +278,7 @@ _EPOCH = re.compile(r"[0-9]+(?:\.[0-9]+)?").fullmatch
 _CLOCK_DIRECTIVES = re.compile(r"%[-#]?[HIXcsTR]")
 _ZONE_TAIL = re.compile(r"\s*(?:UTC|GMT|Z)$|\s+(?=[+-][0-9:]+$)", re.IGNORECASE)
 _MOST_HOURS = 50_000
-_TIME_ADVICE = 'Write ISO 8601, such as "2026-03-01 12:30:00+03:00", or set `occurred_format`.'
+_ISO = 'ISO 8601, such as "2026-03-01 12:30:00+03:00"'
 _EPOCH_ADVICE = "A number is read as seconds (9 to 11 digits) or milliseconds (12 to 14 digits) since 1970."
 
 
@@ -311,7 +317,7 @@ def time_reader(
                 moment = datetime.combine(moment, _clock(time_of_day))
             return _aware(moment, zone).astimezone(UTC)
         except OverflowError:
-            raise _no_time(value) from None
+            raise _no_time(value, pattern) from None
 
     return read
 
@@ -355,8 +361,8 @@ def _moment(value: object, pattern: str | None) -> date:
     if isinstance(value, str):
         return _moment_of_text(value, pattern)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise _no_time(value)
-    return _moment_of_number(value)
+        raise _no_time(value, pattern)
+    return _moment_of_number(value, pattern)
 
 
 def _moment_of_text(word: str, pattern: str | None) -> date:
@@ -368,7 +374,7 @@ def _moment_of_text(word: str, pattern: str | None) -> date:
         else:
             return moment if _CLOCK_DIRECTIVES.search(pattern) else moment.date()
     if _EPOCH(word):
-        return _moment_of_number(Decimal(word))
+        return _moment_of_number(Decimal(word), pattern)
     try:
         # The shorter forms of ISO 8601 (weeks, no dashes) would turn other numbers into dates: not taken.
         if len(word) > 10 and word[4] == "-":
@@ -377,23 +383,29 @@ def _moment_of_text(word: str, pattern: str | None) -> date:
             return date.fromisoformat(word)
     except ValueError:
         pass
-    raise _no_time(word)
+    raise _no_time(word, pattern)
 
 
 def _zone_tail(match: re.Match[str]) -> str:
     return "+00:00" if match[0].strip() else ""
 
 
-def _moment_of_number(number: float | Decimal) -> datetime:
+def _moment_of_number(number: float | Decimal, pattern: str | None) -> datetime:
     if isinstance(number, float) and not math.isfinite(number):
-        raise _no_time(number)
+        raise _no_time(number, pattern)
     whole = int(number)
     if whole in _SECONDS:
         return datetime.fromtimestamp(float(number) if number != whole else whole, UTC)
     if whole in _MILLISECONDS:
         return datetime.fromtimestamp(whole // 1000, UTC).replace(microsecond=whole % 1000 * 1000)
-    raise Unreadable(f"is not a time: {shown(number)}", f"{_EPOCH_ADVICE} {_TIME_ADVICE}")
+    raise Unreadable(f"is not a time: {shown(number)}", f"{_EPOCH_ADVICE} {_time_advice(pattern)}")
 
 
-def _no_time(value: object) -> Unreadable:
-    return Unreadable(f"is not a time: {shown(value)}", _TIME_ADVICE)
+def _no_time(value: object, pattern: str | None) -> Unreadable:
+    return Unreadable(f"is not a time: {shown(value)}", _time_advice(pattern))
+
+
+def _time_advice(pattern: str | None) -> str:
+    if pattern is None:
+        return f"Write {_ISO}, or set `occurred_format`."
+    return f'Write it as `occurred_format` says ("{pattern}", for every time of this source), or {_ISO}.'

@@ -28,7 +28,7 @@ UNREACHED = {
     "connect_timeout": "it did not answer in time",
     "dns": "the name of its host is not known here",
     "proxy": "a proxy did not let the question through",
-    "refused": "nothing listens at its address",
+    "connection refused": "nothing listens at its address",
     "tls": "its certificate is not trusted",
     "unreachable": "it cannot be reached",
 }

@@ -32,7 +32,7 @@ ROWS = frozenset({"conversions", "conversion_adjustments", "operations"})
 FAILURE = re.compile(r"google\.ads\.googleads\.v\d+\.errors\.googleadsfailure-bin")
 """The trailing metadata that holds what went wrong with a call, whichever version of the API wrote it. MEASURED"""
 NEVER_LEFT = (
-    (re.compile(r"connection refused", re.I), "refused"),
+    (re.compile(r"connection refused", re.I), "connection refused"),
     (re.compile(r"resol[uv]|lookup|name or service not known", re.I), "dns"),
     (re.compile(r"handshake|certificate|ssl|verification", re.I), "tls"),
     (re.compile(r"timed? ?out|timeout", re.I), "connect_timeout"),
