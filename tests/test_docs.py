@@ -4,8 +4,9 @@ A block marked `console` is typed as it stands: a line that begins with `$ ` is 
 whole of what it prints (no line: not compared). In these lines `…` stands for any text, alone on a line for any lines; times, run ids, request
 ids and digests are compared by their shape. A command ends with exit code 0, unless `$ echo $?` below it says otherwise.
 A block marked `file=NAME` is that file; 127.0.0.1:8080 is the sandbox; `<!-- folder: PAGE -->` starts with the files of
-another page, `<!-- sandbox: yandex -->` puts the sandbox in the place of Metrica, `<!-- sandbox: google -->` in that of
+another page, `<!-- sandbox: yandex -->` puts the sandbox in the place of Metrica and Direct, `<!-- sandbox: google -->` in that of
 the Google Ads API, with a little cost. Shell that is not run (installing, editing, cron) is marked `sh`; its names are checked all the same.
+A page NAME.ru.md tells in Russian what NAME.md does: its commands, files, tables and names are compared.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from convsync.config.source import FIELDS, SOURCES
 from convsync.destinations import vk
 from convsync.destinations.google import auth, replies
 from convsync.destinations.google.ads import replies as ads_replies
-from convsync.destinations.yandex import metrica
+from convsync.destinations.yandex import direct, metrica, uploadings
 from convsync.errors import Exit
 from convsync.ledger.verify import CHECKS
 from convsync.model import Action, SkipReason, State, Verdict
@@ -308,9 +309,15 @@ class Terminal:
             self.url = self.box.url
 
     def be_metrica(self) -> None:
-        self.need_sandbox()
-        self.environment.setenv("CONVSYNC_DESTINATIONS__YANDEX__METRICA_URL", self.url)
-        self.environment.setenv("CONVSYNC_DESTINATIONS__YANDEX__TOKEN", "sandbox-token")
+        """Metrica and Direct. What Metrica makes of conversions is there at once, not after two hours."""
+        config = SandboxConfig()
+        config.yandex.processing_seconds = 0
+        self.box = Sandbox(config)
+        self.box.__enter__()
+        self.url = self.box.url
+        for key, value in (("METRICA_URL", self.url), ("DIRECT_URL", self.url), ("TOKEN", "sandbox-token"),
+                           ("POLL_AFTER", "0s"), ("POLL_EVERY", "1ms")):  # fmt: skip
+            self.environment.setenv(f"CONVSYNC_DESTINATIONS__YANDEX__{key}", value)
 
     def be_google(self, certificate: Path) -> None:
         """The Ads API too, with what two campaigns cost and where one of the quickstart's clicks came from."""
@@ -512,7 +519,7 @@ def test_what_is_not_there_yet_is_not_there() -> None:
         with pytest.raises(LookupError):
             meant(words)
     routes = set(re.findall(r"`((?:google|yandex|vk)\.\w+)`", listed))
-    assert routes == {"yandex.conversions", "vk.offline_list"}
+    assert routes == {"vk.offline_list"}
     assert routes.isdisjoint(model.ROUTE for model in DESTINATIONS.values())
     assert not {"amocrm", "bitrix24", "hubspot", "parquet"} & SOURCES.keys()
 
@@ -606,10 +613,10 @@ def test_the_states_are_those_of_the_ledger() -> None:
 
 def test_the_promise_of_each_route_is_what_the_route_declares() -> None:
     from convsync.destinations.google import Ads, DataManager
-    from convsync.destinations.yandex import Orders
+    from convsync.destinations.yandex import Conversions, Orders
 
     told = {plain(row[0]): plain(row[1]) for row in table(ROOT / "docs/ledger.md", "route")}
-    declared = {route.route: str(route.on_unknown) for route in (DataManager, Ads, Orders)}
+    declared = {route.route: str(route.on_unknown) for route in (DataManager, Ads, Orders, Conversions)}
     pixel = vk.Pixel("vk", pixel_id="1", wire=None_Wire())  # type: ignore[arg-type]
     assert told == {**declared, "vk.pixel": str(pixel.on_unknown)}
 
@@ -677,10 +684,81 @@ def test_what_stops_google_is_told_with_its_cure() -> None:
     assert told == {**stops, **auth.SAID}
 
 
+def codes(cell: str) -> set[str]:
+    return set(CODE.findall(cell))
+
+
+YANDEX = ROOT / "docs/yandex.md"
+
+
 def test_what_stops_yandex_is_told_with_its_cure() -> None:
-    told = {plain(row[0]): (row[1], row[2]) for row in table(ROOT / "docs/yandex.md", "stops with")}
-    halts = (one for one in metrica.REPLIES.values() if one.means is metrica.Means.HALT)
-    assert told == {one.code: (one.message, one.advice) for one in [*halts, metrica._MOVED]}
+    told = {(plain(row[0]), row[2], row[3]) for row in table(YANDEX, "stops with")}
+    said = [one for one in metrica.REPLIES.values() if one.means in (metrica.Means.HALT, metrica.Means.TOO_LARGE)]
+    said += [one for replies in metrica.CLIENT_ID_TYPE.values() for one in replies.values()]
+    assert told == {(one.code, one.message, one.advice) for one in [*said, metrica._MOVED]}
+
+
+def test_every_finding_about_yandex_is_told() -> None:
+    code = ROOT / "src/convsync"
+    files = [*(code / "destinations/yandex").glob("*.py"), code / "watch.py", code / "sources/rounded.py"]
+    raised = {name for file in files for name in re.findall(r'"(?:error|warning)",\s*"(\w+)"', text_of(file))}
+    assert len(raised) > 15
+    assert raised - codes(prose(YANDEX)) == set()
+
+
+BECOMES = {
+    metrica.Means.BAD_ROWS: "the file is halved; a single row: refused",
+    metrica.Means.TOO_LARGE: "the file is halved",
+    metrica.Means.SHORTLY: "pending, a few seconds",
+    metrica.Means.TOMORROW: "pending, until 00:00 GMT",
+    metrica.Means.LATER: "pending, as long as Metrica asks for",
+    metrica.Means.UNKNOWN: "unknown",
+}
+
+
+def test_every_reply_of_metrica_is_told_with_what_it_means() -> None:
+    told = {code: row[1] for row in table(YANDEX, "Metrica says") for code in codes(row[0]) - {"FAILED"}}
+    stops = {code: plain(row[0]) for row in table(YANDEX, "stops with")[::-1] for code in codes(row[1])}
+    meant = {f"{status} {error}".strip(): one for (status, error), one in metrica.REPLIES.items()}
+    halts = {reply: one.code for reply, one in meant.items() if one.means is metrica.Means.HALT}
+    assert told == {reply: BECOMES[one.means] for reply, one in meant.items() if reply not in halts}
+    named = {f"{status} {error}" for replies in metrica.CLIENT_ID_TYPE.values() for status, error, _ in replies}
+    assert {reply: code for reply, code in stops.items() if reply not in named | told.keys()} == {
+        reply: code for reply, code in halts.items() if reply not in named
+    }
+    assert named <= stops.keys()
+
+
+def test_every_status_of_an_upload_is_told() -> None:
+    becomes = {
+        "wait": "`accepted`; asked again",
+        "done": "`confirmed`, or `unmatched` if none was tied",
+        "nobody": "`unmatched`",
+    }
+    told = {code: row[1] for row in table(YANDEX, "status of an upload") for code in codes(row[0])}
+    assert told == {word: becomes[stage.value] for word, stage in uploadings.STATUSES.items()}
+
+
+def test_every_answer_of_direct_is_told_with_its_cure() -> None:
+    meant = {str(number): one for number, one in direct.REPLIES.items()}
+    meant |= {f"HTTP {status}": one for status, one in direct.STATUSES.items() if status != 200}
+    stops = {
+        code: (plain(row[0]), row[2], row[3]) for row in table(YANDEX, "cost stops with") for code in codes(row[1])
+    }
+    assert stops == {
+        code: (one.code, one.message, one.advice) for code, one in meant.items() if one.means is direct.Means.HALT
+    }
+    told = {code: row[1] for row in table(YANDEX, "Direct says") for code in codes(row[0])}
+    assert told.keys() == meant.keys() - stops.keys()
+    how_often = {5: "five times", 1: "once"}
+    for code, one in meant.items():
+        if one.means is direct.Means.LATER:
+            assert told[code].endswith(how_often[one.tries]), code
+
+
+def test_every_word_for_an_answer_is_told() -> None:
+    rows = table(ROOT / "docs/adding-a-destination.md", "verdict")
+    assert {code for row in rows for code in codes(row[0])} == {verdict.name for verdict in Verdict}
 
 
 def test_the_json_of_a_run_has_the_fields_that_are_told() -> None:
@@ -690,6 +768,53 @@ def test_the_json_of_a_run_has_the_fields_that_are_told() -> None:
 
 def test_the_figures_of_a_report_are_all_defined() -> None:
     assert [plain(row[0]) for row in table(ROOT / "docs/report.md", "figure")] == list(FIGURES)
+
+
+# -- a page in Russian says the same ---------------------------------------------------------------------------------
+
+RUSSIAN = [page for page in DOCS if page.name.endswith(".ru.md")]
+
+
+def english(page: Path) -> Path:
+    return page.with_name(page.name.replace(".ru.md", ".md"))
+
+
+def told_in(block: Block) -> object:
+    """What a block says, its comments left out."""
+    return tomllib.loads(block.text) if block.language == "toml" else re.sub(r"(?m)(^| +)# .*$", "", block.text)
+
+
+@pytest.mark.parametrize("page", RUSSIAN, ids=lambda page: page.stem)
+def test_a_page_in_russian_has_the_same_commands_and_files(page: Path) -> None:
+    ours, theirs = ([(one.language, one.file, told_in(one)) for one in blocks(name)] for name in (page, english(page)))
+    assert ours == theirs
+
+
+def rows_of(page: Path) -> list[list[str]]:
+    """The code of every row of every table, as often as it is there; an empty list is a row of headers."""
+    lines = [line for line in prose(page).splitlines() if line.startswith("|") and not re.match(r"\|[-| :]+$", line)]
+    return [sorted(CODE.findall(line)) for line in lines]
+
+
+@pytest.mark.parametrize("page", RUSSIAN, ids=lambda page: page.stem)
+def test_a_page_in_russian_has_the_same_tables(page: Path) -> None:
+    ours, theirs = rows_of(page), rows_of(english(page))
+    assert [pair for pair in zip(ours, theirs, strict=False) if pair[0] != pair[1]] == []
+    assert len(ours) == len(theirs)
+
+
+@pytest.mark.parametrize("page", RUSSIAN, ids=lambda page: page.stem)
+def test_a_page_in_russian_names_the_same(page: Path) -> None:
+    ours, theirs = (
+        {*CODE.findall(prose(name)), *re.findall(r"https://[^)\s]+", prose(name))} for name in (page, english(page))
+    )
+    assert ours == theirs
+    levels = [re.findall(r"(?m)^#+ ", prose(name)) for name in (page, english(page))]
+    assert levels[0] == levels[1]
+
+
+def test_there_is_a_page_in_russian() -> None:
+    assert RUSSIAN
 
 
 # -- the example of a destination works ------------------------------------------------------------------------------
@@ -708,6 +833,19 @@ def test_the_example_of_a_destination_is_complete() -> None:
     with pytest.raises(AssertionError):
         exec(compile(broken, "adding-a-destination.md", "exec"), names)  # noqa: S102 - our own page, broken
     names["ledger"].close()
+
+
+def test_the_example_that_asks_counts_twice_where_it_does_not_ask() -> None:
+    """Breaks the second example of the page: what is not found is sent again, although it is there."""
+    code = "\n".join(
+        block.text for block in blocks(ROOT / "docs/adding-a-destination.md") if block.language == "python"
+    )
+    broken = code.replace("found = sought.token in reply.json()", "found = False")
+    assert broken != code
+    names: dict[str, Any] = {"__name__": "example"}
+    with pytest.raises(AssertionError):
+        exec(compile(broken, "adding-a-destination.md", "exec"), names)  # noqa: S102 - our own page, broken
+    names["asking"].close()
 
 
 # -- pages -----------------------------------------------------------------------------------------------------------

@@ -173,7 +173,7 @@ def test_each_way_into_google_is_made_as_the_configuration_says(api: str, tmp_pa
     config = parse(
         {"sources": {"shop": source}, "destinations": {"google": google}, "actions": {"sale": sale}}, tmp_path
     )
-    route = assemble.route(config, "google")
+    (route,) = assemble.routes(config, "google")
     assert route.route == config.destinations["google"].route
     action = Action("shop", "1", "sale", datetime.now(UTC), gclid="G", cart=Cart((Item("sku-1", 1, None),)))
     target = config.actions["sale"].targets["google"]

@@ -105,7 +105,9 @@ def desk(world: World, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
     desk = Desk()
     world.platforms, world.routes["desk"] = ("desk",), lambda: desk
-    monkeypatch.setitem(worlds.TARGETS, "desk", lambda name: type("Target", (), {"goal_key": "g", "doors": {"": "g"}})())
+    monkeypatch.setitem(
+        worlds.TARGETS, "desk", lambda name: type("Target", (), {"goal_key": "g", "doors": {"": "g"}})()
+    )
     return desk
 
 

@@ -604,3 +604,27 @@ def test_two_sales_of_one_order_are_told_of_because_metrica_keeps_one_amount(met
     assert metrica.orders()["o1"]["revenue"] == "70"
     metrica.given(sales[1]._replace(value=Decimal(80)))
     assert metrica.sync().exit_code == 0, "it is told once"
+
+
+@pytest.mark.parametrize("status", [420, 429])
+def test_what_the_days_quota_keeps_back_goes_after_midnight_by_greenwich(
+    metrica: World, status: int
+) -> None:
+    metrica.yandex_target = by_order_else_goal
+    metrica.box.configure({"yandex": {"requests_per_day": 1, "quota_status": status}})
+    metrica.given(metrica.action("a"), clicked(metrica, "b"))
+    assert metrica.sync().exit_code == 3
+    (waiting,) = [row for row in metrica.rows("yandex") if row["state"] == "pending"]
+    number = metrica.ledger.audit.find(f"shop/{waiting['external_id']}")[0]["id"]
+    due = metrica.ledger.store.one("SELECT not_before FROM delivery WHERE id = ?", (number,))
+    midnight = metrica.clock.now().replace(hour=0, minute=0, second=0) + timedelta(days=1)
+    assert due == int(midnight.timestamp() * 1000)
+    uploads = [one["operation"] for one in metrica.box.requests()].count
+    before = uploads("yandex.orders") + uploads("yandex.conversions")
+    metrica.sync()
+    uploads = [one["operation"] for one in metrica.box.requests()].count
+    assert uploads("yandex.orders") + uploads("yandex.conversions") == before == 2
+    metrica.clock.advance((midnight - metrica.clock.now()).total_seconds() + 1)
+    metrica.sync()
+    assert metrica.orders()["order-a"]["revenue"] == "100"
+    assert metrica.reached() == {"qualified": (1, {"RUB": "100"})}

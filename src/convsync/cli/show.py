@@ -173,7 +173,8 @@ def _to_look_at(done: Summary) -> Iterator[str]:
             yield f"{name}: {count(counts['unmatched'])} processed, but no click or person found. Which: {see}"
         if counts["expired"]:
             see = f"convsync ledger list --destination {name} --state expired"
-            yield f"{name}: {count(counts['expired'])} were too late to be sent. Which and why: {see}"
+            late = counted(counts["expired"], "was", "were")
+            yield f"{name}: {late} too late to be sent. Which and why: {see}"
 
 
 # -- progress

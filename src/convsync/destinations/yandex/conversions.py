@@ -227,7 +227,7 @@ def _identified(action: Action, by: Sequence[str]) -> tuple[str, str] | Skip:
 
 def _purchase(action: Action) -> people.Ids:
     text = (action.order_id or "").strip()
-    wrong = people.bad_text(text)
+    wrong = people.bad_order(text)
     return people.Ids([], f"order_id: it {wrong}") if wrong else people.Ids([text] if text else [])
 
 

@@ -269,7 +269,7 @@ class Orders(Route):
 
 
 def _bad_order(order: str) -> tuple[SkipReason, str] | None:
-    wrong = people.bad_text(order)
+    wrong = people.bad_order(order)
     return (SkipReason.BAD_IDENTIFIER, f"the order id {wrong}") if wrong else None
 
 

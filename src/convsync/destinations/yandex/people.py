@@ -89,9 +89,14 @@ def bad_text(text: str) -> str:
         return f"is longer than {ID_LENGTH} characters: give the source a shorter one"
     if CONTROL.search(text):
         return "holds a line break or a control character: clean it at the source"
+    return ""
+
+
+def bad_order(text: str) -> str:
+    """The same of the id of a deal, which leaves as it is."""
     if "@" in text and EMAIL.search(text):
         return "holds an e-mail address, which would leave in clear: name the deal by something else"
-    return ""
+    return bad_text(text)
 
 
 def is_contact(text: str) -> bool:
