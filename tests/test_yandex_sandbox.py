@@ -23,6 +23,7 @@ COUNTER = "12345678"
 
 class Target(NamedTuple):
     status: str
+    goals: tuple[str, ...] = ()
 
     @property
     def goal_key(self) -> str:

@@ -232,7 +232,7 @@ class PageWriter:
     def _before(self, action_id: int, one: Mapped, conversion: Conversion) -> list[Member]:
         """What it follows of its order that was sent, or is about to be."""
         lanes = self.lanes.get(conversion.destination)
-        if lanes is None or conversion.lane is None:
+        if lanes is None or conversion.lane is None or not lanes.members.get(conversion.lane):
             return []
         return lanes.before(conversion.lane, _ms(one.action.occurred_at) or 0, (action_id, conversion.goal))
 

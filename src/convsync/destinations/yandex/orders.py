@@ -139,7 +139,7 @@ class Orders(Route):
                     return Skip(self.name, *wrong)
                 state["cost"] = [format(major(minor_units(action.cost, currency), currency), "f"), currency]
         if action.status not in states.ENDED:  # what is no more must not reach a goal that it had not reached before
-            state["goals"] = list(getattr(target, "goals", ()))
+            state["goals"] = list(target.goals)
         if self._hashed:
             state["emails_md5"], state["phones_md5"] = list(map(people.md5, emails)), list(map(people.md5, phones))
         else:
