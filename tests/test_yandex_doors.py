@@ -607,9 +607,7 @@ def test_two_sales_of_one_order_are_told_of_because_metrica_keeps_one_amount(met
 
 
 @pytest.mark.parametrize("status", [420, 429])
-def test_what_the_days_quota_keeps_back_goes_after_midnight_by_greenwich(
-    metrica: World, status: int
-) -> None:
+def test_what_the_days_quota_keeps_back_goes_after_midnight_by_greenwich(metrica: World, status: int) -> None:
     metrica.yandex_target = by_order_else_goal
     metrica.box.configure({"yandex": {"requests_per_day": 1, "quota_status": status}})
     metrica.given(metrica.action("a"), clicked(metrica, "b"))
