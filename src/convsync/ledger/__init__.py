@@ -12,9 +12,10 @@ from convsync.ledger.audit import Audit, Filter
 from convsync.ledger.claim import Batch, Claimer, Lease
 from convsync.ledger.clicks import Clicks
 from convsync.ledger.figures import Figures
+from convsync.ledger.moves import Patience
 from convsync.ledger.page import Traits
 from convsync.ledger.plan import Planner
-from convsync.ledger.record import Doubt, Patience, Poll, Recorder
+from convsync.ledger.record import Doubt, Poll, Recorder
 from convsync.ledger.rows import Taken
 from convsync.ledger.runs import Runs
 from convsync.ledger.store import Lock, Store

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from convsync.ledger.identities import Identities
+from convsync.ledger.known import Known, Sent, known_of, sent_of
 from convsync.ledger.lanes import Lanes, Member
 from convsync.ledger.rows import NOBODY, Rows
 from convsync.ledger.store import Insert
@@ -51,27 +52,6 @@ class Traits(NamedTuple):
     tells_more: Callable[[bytes, bytes], bool] = lambda earlier, later: False
     fixed: bool = False
     shift: Callable[[Conversion], Conversion] | None = None
-
-
-class Known(NamedTuple):
-    """An action as the ledger remembers it."""
-
-    id: int
-    updated_at: int | None
-    facts: tuple[object, ...]
-
-
-class Sent(NamedTuple):
-    """The newest revision of a key, and whether any revision of it may have reached the platform."""
-
-    id: int
-    revision: int
-    state: str
-    attempts: int
-    after: int | None
-    lane: str | None
-    told: tuple[object, ...]
-    reached: bool
 
 
 class PageWriter:
@@ -126,8 +106,8 @@ class PageWriter:
 
     def _take_mixed(self, mapped: Sequence[Mapped], base: int) -> None:
         """A page that holds known actions, or one action twice."""
-        known = self._known(mapped)
-        sent = self._sent([one.id for one in known.values() if one.id <= base])
+        known = known_of(self.conn, mapped)
+        sent = sent_of(self.conn, [one.id for one in known.values() if one.id <= base])
         fresh = {(one.action.source, one.action.external_id, one.action.action) for one in mapped}
         fresh = {identity for identity in fresh if known[identity].id > base}
         for one in mapped:
@@ -141,7 +121,7 @@ class PageWriter:
                 continue
             if remembered.id > base:
                 self.rows.flush()  # the same action twice in one page: the first must be in the tables to be compared with
-                sent.update(self._sent([remembered.id]))
+                sent.update(sent_of(self.conn, [remembered.id]))
             known[identity] = self._take_known(remembered, one, sent[remembered.id])
 
     def _take_known(self, known: Known, one: Mapped, sent: dict[tuple[int, str], Sent]) -> Known:
@@ -160,47 +140,6 @@ class PageWriter:
             revised |= (facts[2], facts[3], facts[5]) != (known.facts[2], known.facts[3], known.facts[5])
         self.taken.revised += revised
         return Known(known.id, updated_at, facts)
-
-    def _known(self, mapped: Sequence[Mapped]) -> dict[tuple[str, str, str], Known]:
-        found: dict[tuple[str, str, str], Known] = {}
-        for source in {one.action.source for one in mapped}:
-            ids = list({one.action.external_id for one in mapped if one.action.source == source})
-            query = (
-                "SELECT external_id, action, id, updated_at, kind, occurred_at, value, currency, order_id, status,"
-                f" platform, campaign, click FROM action WHERE source = ? AND external_id IN ({_marks(len(ids))})"
-            )
-            for external_id, action, number, updated_at, *facts in self.conn.execute(query, (source, *ids)):
-                found[source, external_id, action] = Known(number, updated_at, tuple(facts))
-        return found
-
-    def _sent(self, action_ids: Sequence[int]) -> dict[int, dict[tuple[int, str], Sent]]:
-        """By action: the newest revision of each of its keys, by destination and goal."""
-        query = (
-            "SELECT action_id, destination_id, goal, id, revision, state, attempts, after_id, lane, reached, value, currency,"
-            " status"
-            f" FROM delivery WHERE action_id IN ({_marks(len(action_ids))}) ORDER BY action_id, destination_id, goal, revision"
-        )
-        found: dict[int, dict[tuple[int, str], Sent]] = {one: {} for one in action_ids}
-        for (
-            action_id,
-            destination_id,
-            goal,
-            number,
-            revision,
-            state,
-            attempts,
-            after,
-            lane,
-            had,
-            *told,
-        ) in self.conn.execute(query, tuple(action_ids)):
-            mine = found[action_id]
-            before = mine.get((destination_id, goal))
-            reached = (before is not None and before.reached) or bool(had) or state == State.IN_FLIGHT
-            mine[destination_id, goal] = Sent(
-                number, revision, state, attempts, after, lane, tuple(told), reached
-            )  # fmt: skip
-        return found
 
     # -- deliveries
 
@@ -504,7 +443,3 @@ def _lanes_of(one: Mapped, destination: str) -> Iterable[str]:
     for result in one.results:
         if isinstance(result, Conversion) and result.destination == destination and result.lane is not None:
             yield result.lane
-
-
-def _marks(count: int) -> str:
-    return ",".join("?" * count)

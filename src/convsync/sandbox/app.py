@@ -232,7 +232,7 @@ class Sandbox:
         with self._lock:
             self._unmatched += 1
         self.note("unknown", request, status, 0)
-        return reply({"error": {"code": status, "message": "the sandbox has no such route; what it counted stands at /_sandbox/"}}, status)
+        return reply({"error": {"code": status, "message": "no such route here; the page is /_sandbox/"}}, status)
 
     def note(self, operation: str, request: Request, status: int | str | None, took: float) -> None:
         """Into the journal: `status` of HTTP or gRPC, None = there was no answer."""
