@@ -4,13 +4,16 @@ DEV := .venv
 RUN := .venv-run
 SOURCES := $(shell find src -name '*.py') config.example.toml pyproject.toml
 
-.PHONY: demo test check smoke bench clean
+.PHONY: demo test soak check smoke bench clean
 
 demo: $(RUN)/.installed  ## the main job on the embedded emulator, with a report to look at
 	$(RUN)/bin/convsync demo --folder convsync-demo
 
 test: check smoke  ## everything CI runs
 	$(DEV)/bin/python -m pytest
+
+soak: $(DEV)/.installed  ## more seeds and more places to die than `make test` has time for
+	$(DEV)/bin/python -m pytest -m soak
 
 check: $(DEV)/.installed  ## lint, format, types
 	$(DEV)/bin/ruff check src tests bench

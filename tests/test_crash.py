@@ -213,7 +213,7 @@ def days_of_a_deal(world: World) -> Iterator[list[Action]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed_on", range(5))
+@pytest.mark.parametrize("killed_on", [0, *(pytest.param(day, marks=pytest.mark.soak) for day in (1, 2, 3)), 4])
 def test_a_deal_lives_its_five_days_through_both_doors_whatever_dies_on_one_of_them(
     tmp_path: Path, fate: Fate, killed_on: int
 ) -> None:

@@ -51,7 +51,9 @@ def hits_at_vk(books: dict[str, Any]) -> dict[str, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "api"), [(1, "data_manager"), (2, "data_manager"), (3, "ads")])
+@pytest.mark.parametrize(
+    ("seed", "api"), [(1, "data_manager"), pytest.param(2, "data_manager", marks=pytest.mark.soak), (3, "ads")]
+)
 def test_ten_kills_at_random_moments_lose_nothing_and_count_nothing_twice(
     tmp_path: Path, ads_certificate: Path, seed: int, api: str
 ) -> None:
@@ -122,7 +124,7 @@ def _vk_agrees(rows: list[dict[str, Any]], books: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.soak)])
 def test_ten_kills_while_conversions_go_through_the_door_that_has_to_be_asked(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     with Sandbox(SandboxConfig()) as box:
