@@ -30,8 +30,6 @@ class Watch:
             by_name.setdefault(channel.route.name, []).append(channel)
         for name, channels in by_name.items():
             self._look_around(name, channels)
-            if name in self.by_file or any(self.ledger.record.standing(one.id)["exported"] for one in channels):
-                self._look_at_files(name, channels)
         for channel in self.uploads.channels:
             self._late(channel)
             if channel.failures and channel.route.on_unknown is not OnUnknown.HOLD:
@@ -45,12 +43,13 @@ class Watch:
         counts["superseded"] += self.run.summary.taken.superseded[name]
         counts["expired"] += self.run.summary.taken.expired[name]
         in_doubt = {OnUnknown.HOLD: 0, OnUnknown.ASK: 0, OnUnknown.RESEND: 0}
-        held = 0
+        held = exported = 0
         for channel in channels:
             standing = self.ledger.record.standing(channel.id)
             counts["in_flight"] += 0 if rehearsed else standing[State.IN_FLIGHT]
             in_doubt[channel.route.on_unknown] += standing[State.UNKNOWN]
             held += standing[State.HELD]
+            exported += standing["exported"]
         if counts["refused"] and not rehearsed:
             self.run.find(
                 "error", "refused", name, f"{conversions(counts['refused'])} refused.",
@@ -82,6 +81,8 @@ class Watch:
                 name, in_doubt[OnUnknown.ASK],
                 "The platform is asked for it again in each run; what it does not have when the quarantine is over is sent again.",
             )  # fmt: skip
+        if exported or name in self.by_file:
+            self._look_at_files(name, channels)
 
     def _unsettled(self, name: str, count: int, advice: str) -> None:
         self.run.unfinished = True
