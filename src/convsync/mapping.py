@@ -96,12 +96,14 @@ class Mapper:
                     results.append(Skip(route.name, SkipReason.NOT_MAPPED, "its source does not feed this destination"))
                 elif age > oldest:
                     results.append(_too_old(route, oldest))
-                elif other is None:
-                    results.append(route.convert(action, somebody, target, value))
                 else:
-                    oldest = rule.max_age or other.max_age
-                    asked = _too_old(other, oldest) if age > oldest else other.convert(action, somebody, target, value)
-                    results.append(_either(route.convert(action, somebody, target, value), asked))
+                    result = route.convert(action, somebody, target, value)
+                    if other is not None and _lacks_id(result):
+                        oldest = rule.max_age or other.max_age
+                        late = age > oldest
+                        asked = _too_old(other, oldest) if late else other.convert(action, somebody, target, value)
+                        result = _either(result, asked)
+                    results.append(result)
         if not results:
             results.append(Skip("", SkipReason.NOT_MAPPED))
         due_at = int(occurred_at.timestamp() * 1000) + FUTURE_MARGIN_MS if ahead else 0
@@ -112,12 +114,16 @@ def _too_old(route: Route, oldest: timedelta) -> Skip:
     return Skip(route.name, SkipReason.TOO_OLD, f"older than {oldest.days} days, which {route.route} does not take")
 
 
+def _lacks_id(result: Conversion | Skip) -> bool:
+    """Whether a route cannot carry it, or not by itself, for want of an id that it knows."""
+    return result.reason in WITHOUT_ID if isinstance(result, Skip) else result.alone is not None
+
+
 def _either(first: Conversion | Skip, other: Conversion | Skip) -> Conversion | Skip:
-    """What goes by the first way where it can, else by the other."""
+    """Of what lacks an id for the first way: the other, where that can take it, else why neither can."""
     if isinstance(first, Skip):
-        lacks = isinstance(other, Skip) and other.reason in WITHOUT_ID
-        return first if lacks or first.reason not in WITHOUT_ID else other
-    return first if first.alone is None or isinstance(other, Skip) else first._replace(alone=other)
+        return first if isinstance(other, Skip) and other.reason in WITHOUT_ID else other
+    return first if isinstance(other, Skip) else first._replace(alone=other)
 
 
 def _mapped(
