@@ -26,7 +26,7 @@ TO_STATE = {
 
 
 NEVER_REACHED = (State.REFUSED, State.UNMATCHED, State.HELD)
-"""A row in these states had no effect at its platform."""
+"""A row in these states had no effect at its platform; of those held, unless `reached` says so (Verdict.STRANDED)."""
 
 SAME_KEY = "{0}.action_id = {1}.action_id AND {0}.destination_id = {1}.destination_id AND {0}.goal = {1}.goal"
 
