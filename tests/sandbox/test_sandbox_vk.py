@@ -79,6 +79,56 @@ def test_only_clicks_that_were_issued_lately_count_when_they_are_listed(vk: VkCl
     for who in ("rb_clickid=new", "rb_clickid=old", "rb_clickid=other", "userid=u1", "userid=u2"):
         vk.hit(f"id=1234567;e=RG%3A1/crm_sale;{who}")
     assert (vk.goal()["attributed"], vk.goal()["lost"]) == (2, 3)
+    vk.box.config.vk.known_users = {"u1": "2026-11-10T00:00:00+00:00", "u2": "2026-09-10T00:00:00+00:00"}
+    for user in ("u1", "u2", "u3"):
+        vk.hit(f"id=1234567;e=RG%3A1/crm_sale;userid={user}")
+    assert (vk.goal()["attributed"], vk.goal()["lost"]) == (3, 5)
+
+
+def test_a_click_that_tells_its_campaign_is_booked_for_it(vk: VkClient) -> None:
+    vk.box.config.vk.known_clicks = {
+        "c1": {"time": "2026-11-19T21:30:00+00:00", "ad_plan_id": 9100101},
+        "old": {"time": "2026-09-10T00:00:00+00:00", "ad_plan_id": 9100101},
+        "c2": {"time": "2026-11-19T21:30:00+00:00"},
+    }
+    for who in ("rb_clickid=c1", "rb_clickid=c2", "rb_clickid=old", "rb_clickid=old;userid=u1"):
+        vk.hit(f"id=1234567;e=RG%3A10/crm_sale;{who}")
+    assert vk.goal()["by_ad_plan"] == {"9100101": {"hits": 1, "attributed": 1, "value": "10"}}
+    assert (vk.goal()["attributed"], vk.goal()["attributed_value"]) == (3, "30"), "one of them by its userid"
+
+
+def test_hits_are_booked_by_the_day_they_arrive_in_moscow(vk: VkClient) -> None:
+    vk.hit("id=1234567;e=RG%3A1/crm_sale;rb_clickid=a")
+    vk.box.clock.advance(9 * 3600)  # 21:00 UTC: the next day there
+    vk.hit("id=1234567;e=RG%3A2/crm_sale;rb_clickid=lost-a")
+    assert vk.goal()["by_day"] == {
+        "2026-11-20": {"hits": 1, "attributed": 1, "value": "1"},
+        "2026-11-21": {"hits": 1, "attributed": 0, "value": "2"},
+    }
+
+
+def test_a_hit_may_stand_in_the_body(vk: VkClient) -> None:
+    url = f"{vk.box.url}/tracker"
+    assert vk.session.post(url, data="id=1234567;e=RG%3A5/crm_sale;rb_clickid=a").status_code == 200
+    assert vk.goal()["value"] == "5"
+    vk.session.cookies.clear()
+    vk.session.post(url, data={"id": "1234567", "e": "RG:5/crm_sale", "rb_clickid": "a"})
+    assert vk.box.books()["vk"]["lost"] == {"ampersand": 1}
+
+
+def test_a_tracker_that_moved_counts_nothing(vk: VkClient) -> None:
+    vk.box.config.vk.tracker_redirect = "http://elsewhere.example"
+    query = "id=1234567;e=RG%3A5/crm_sale;rb_clickid=a"
+    answer = vk.session.get(f"{vk.box.url}/tracker?{query}", allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (302, f"http://elsewhere.example/tracker?{query}")
+    assert vk.box.books()["vk"]["totals"]["hits"] == 0
+
+
+@pytest.mark.parametrize("agent", ["python-requests/2.34", "Mozilla/5.0", ""])
+def test_the_tracker_asks_nobody_who_they_are(vk: VkClient, agent: str) -> None:
+    query = "id=1234567;e=RG%3A/crm_sale;userid=u1"
+    assert vk.session.get(f"{vk.box.url}/tracker?{query}", headers={"User-Agent": agent}).status_code == 200
+    assert vk.goal()["attributed"] == 1
 
 
 def test_one_cookie_glues_customers_into_one_person(vk: VkClient) -> None:

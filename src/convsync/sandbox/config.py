@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from convsync.sandbox.ads.config import AdsConfig
+from convsync.sandbox.vk_config import VkConfig
 from convsync.sandbox.yandex_config import YandexConfig
 
 ADWORDS = "https://www.googleapis.com/auth/adwords"
@@ -254,66 +255,6 @@ class DirectConfig:
     """Per user; one more → 56."""
     parallel_requests: int | None = 5
     """Per client; one more → 506."""
-
-
-@dataclass
-class PixelGoal:
-    name: str = ""
-    condition: str = "jse"
-    goal_type: str = "lead"
-    value: int = 0
-
-
-def _pixel_goals() -> dict[str, PixelGoal]:
-    return {
-        "crm_lead": PixelGoal("CRM lead", goal_type="lead"),
-        "crm_sale": PixelGoal("CRM sale", goal_type="purchase"),
-        "crm_micro": PixelGoal("CRM micro", goal_type="custom"),
-    }
-
-
-@dataclass
-class Pixel:
-    name: str = "Site"
-    goals: dict[str, PixelGoal] = field(default_factory=_pixel_goals, metadata={"item": PixelGoal, "depth": 1})
-
-
-@dataclass
-class VkConfig:
-    pixels: dict[str, Pixel] = field(
-        default_factory=lambda: {"1234567": Pixel(), "7654321": Pixel("Second site")},
-        metadata={"item": Pixel, "depth": 1},
-    )
-    client_id: str = "sandbox-vk"
-    client_secret: str = "sandbox-vk-secret"
-    known_clicks: dict[str, str] | None = None
-    """rb_clickid → ISO time of the click. None: all were issued, except those that begin with `lost-`."""
-    known_users: list[str] | None = None
-    """Values of userid the site sent before. None: all, except those that begin with `lost-`."""
-    attribution_days: float = 30
-    """Window for known_clicks."""
-    decimal_values: bool = False
-    """True: a decimal or negative value is summed. False: such a hit is booked with value 0. Undocumented."""
-    tracker_per_second: int | None = None
-    """No limit is documented; a number makes the tracker answer 429."""
-
-    token_life_s: int = 86400
-    max_tokens: int = 5
-    token_idle_days: int = 30
-    """A token not used for so long is deleted."""
-    expires_in_as_text: bool = True
-    scope_as_list: bool = False
-    rotate_refresh_token: bool = False
-    token_error_shape: str = "oauth"
-    """oauth {"error", "error_description"} | vk {"error": {"code", "message"}} | flat {"code", "message"}."""
-    max_page: int = 50
-    """`limit` is clamped to this whatever is asked."""
-    api_per_second: int | None = None
-    api_per_hour: int | None = None
-    api_per_day: int | None = None
-    """Shown in the X-RateLimit headers; None = a large number and no refusal."""
-    retry_after: int | None = None
-    """Seconds in Retry-After of a 429, or no such header."""
 
 
 @dataclass

@@ -38,7 +38,8 @@ _RECENT = 25
 _NUMERIC = {
     "conversions", "adjustments", "retracted", "rows", "orders", "reaches", "hits", "attributed", "lost", "value",
     "income", "revenue", "fired", "ms", "requests", "events", "count", "without id",
-    "by orders", "by offline conversions", "linked rows",
+    "by orders", "by offline conversions", "linked rows", "pairs", "new", "refreshes", "refused at the limit", "deleted",
+    "dead ones used", "expired ones used", "more than once", "days", "bad values", "of that attributed",
 }  # fmt: skip
 
 
@@ -229,12 +230,75 @@ def _vk(books: Mapping[str, Any]) -> Html:
             "attributed": book["attributed"],
             "lost": _mark(book["lost"], "bad"),
             "value": _grouped(book["value"]),
+            "of that attributed": _grouped(book["attributed_value"]),
+            "bad values": _mark(book["bad_values"], "warn"),
+            "campaigns": _counts({plan: one["attributed"] for plan, one in book["by_ad_plan"].items()}),
         }
         for pixel, found in books["pixels"].items()
         for goal, book in found.items()
     ]
+    days = [
+        {"day": day, "pixel": pixel, "goal": goal}
+        | {"hits": one["hits"], "attributed": one["attributed"], "value": _grouped(one["value"])}
+        for pixel, found in books["pixels"].items()
+        for goal, book in found.items()
+        for day, one in book["by_day"].items()
+    ]
     lost = [{"why a hit was lost": reason, "hits": count} for reason, count in books["lost"].items()]
-    return _section("VK pixel", figures, _table("By goal", goals), _table("Lost", lost))
+    days.sort(key=lambda row: str(row["day"]))
+    tables = (_table("By goal", goals), _table(*_latest("By day of arrival in Moscow", days)), _table("Lost", lost))
+    return Html(_section("VK pixel", figures, *tables) + _vk_api(books))
+
+
+def _vk_api(books: Mapping[str, Any]) -> Html:
+    """What needs a token: nothing of it is shown before somebody asked for one."""
+    lists, leads, users = books["lists"], books["leads"]["totals"], books["token_users"]
+    if not users:
+        return Html("")
+    figures = {
+        "Tokens": books["tokens"],
+        "Offline lists": lists["totals"]["lists"],
+        "Their rows": lists["totals"]["rows"],
+        "Contacts and days": lists["totals"]["contacts"],
+        "Lists refused": _mark(sum(lists["totals"]["refused"].values()), "warn"),
+        "Leads": leads["leads"],
+        "Pages of leads read": leads["pages"],
+    }
+    tokens = [
+        {
+            "tokens of": tag("code", user),
+            "pairs": one["pairs"],
+            "new": one["new"],
+            "refreshes": one["refreshes"],
+            "refused at the limit": _mark(one["refused"], "bad"),
+            "deleted": _mark(one["deleted"], "warn"),
+            "dead ones used": _mark(one["dead_used"] + one["dead_refresh_used"], "bad"),
+            "expired ones used": _mark(one["expired_used"], "warn"),
+        }
+        for user, one in users.items()
+    ]
+    shown = [
+        {
+            "list": one["id"],
+            "of": tag("code", one["user"]),
+            "name": one["name"],
+            "type": one["type"],
+            "days": one["attribution_period"],
+            "rows": one["rows"],
+            "more than once": _mark(sum(count > 1 for count in one["by_contact"].values()), "warn"),
+            "status": tag("span", one["load_status"], class_="good" if one["load_status"] == "matched" else ""),
+        }
+        for one in lists["lists"].values()
+    ]
+    refused = [
+        {"why a list was refused": code, "requests": count} for code, count in lists["totals"]["refused"].items()
+    ]
+    tables = (
+        _table("Tokens", tokens),
+        _table(*_latest("Offline lists", shown)),
+        _table("Lists refused", refused),
+    )
+    return _section("VK API", figures, *tables)
 
 
 def _faults(faults: list[dict[str, Any]]) -> Html:
