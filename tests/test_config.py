@@ -26,6 +26,7 @@ from convsync.config import (
     RetentionSettings,
     RunSettings,
     SqlSource,
+    VkLeadsSource,
     VkSettings,
     YandexSettings,
     load,
@@ -144,7 +145,7 @@ def test_text_in_another_encoding_names_the_line(tmp_path: Path) -> None:
         ("yandex = {", "targets = {", "actions.lead.targets is not a known key. Known here: kind, max_age, yandex."),
         # required keys
         ("counter_id = ", "# ", "destinations.yandex.counter_id is missing. Write the number of the Metrica counter"),
-        ('type = "sql"', "", "sources.shop.type is missing. Write \"sql\", \"csv\" or \"jsonl\"."),
+        ('type = "sql"', "", "sources.shop.type is missing. Write \"sql\", \"csv\", \"jsonl\" or \"vk_leads\"."),
         ('kind = "lead"', "", 'actions.lead.kind is missing. Write "lead", "sale" or "micro".'),
         ('table = "actions"', "", "sources.shop needs either `query` (a SELECT) or `table` (a name), one of them."),
         ('{ status = "IN_PROGRESS" }', "{}", "actions.lead.yandex needs `status` (IN_PROGRESS, PAID, CANCELLED, SPAM"),
@@ -174,7 +175,7 @@ def test_text_in_another_encoding_names_the_line(tmp_path: Path) -> None:
         ('status = "IN_PROGRESS" }', 'goal = "Заявка с сайта" }', "must be the identifier of a JavaScript goal, not its name"),
         ('type = "sql"', 'type = "amocrm"', 'sources.shop.type "amocrm" is not in this version. Export to a database'),
         ('type = "sql"', 'type = "parquet"', 'sources.shop.type "parquet" is not in this version.'),
-        ('type = "sql"', 'type = "s3cr3t-c4n4ry"', 'sources.shop.type must be "sql", "csv" or "jsonl".'),
+        ('type = "sql"', 'type = "s3cr3t-c4n4ry"', 'sources.shop.type must be "sql", "csv", "jsonl" or "vk_leads".'),
     ],
 )  # fmt: skip
 def test_a_mistake_names_file_line_key_and_cure(write: Write, wrong: str, right: str, expected: str) -> None:
@@ -466,7 +467,7 @@ def test_a_variable_reaches_a_section_that_the_file_spells_with_capitals(
         ("CONVSYNC_TIMEZONE__X", "timezone.x is not a known key: timezone has nothing below it."),
         ("CONVSYNC_LEDGER", "ledger must be a section with keys of its own."),
         ("CONVSYNC_RUN__DEADLINE", "run.deadline is not a duration."),
-        ("CONVSYNC_SOURCES__SHOP__TYPE", 'sources.shop.type must be "sql", "csv" or "jsonl".'),
+        ("CONVSYNC_SOURCES__SHOP__TYPE", 'sources.shop.type must be "sql", "csv", "jsonl" or "vk_leads".'),
         ("CONVSYNC_DESTINATIONS__KZ__TOKEN", "destinations.kz.platform is missing."),
     ],
 )
@@ -596,6 +597,7 @@ def test_no_message_repeats_a_value_wherever_it_was_put() -> None:
         ("sources", "s", "sql"): SqlSource,
         ("sources", "s", "csv"): CsvSource,
         ("sources", "s", "jsonl"): JsonlSource,
+        ("sources", "s", "vk_leads"): VkLeadsSource,
         ("destinations", "google"): GoogleSettings,
         ("destinations", "yandex"): YandexSettings,
         ("destinations", "vk"): VkSettings,

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from convsync.destinations import Route
-from convsync.model import Action, Conversion, Mapped, Skip, SkipReason, click_hash
+from convsync.model import Action, Conversion, Mapped, Person, Skip, SkipReason, click_hash, person_hash
 from convsync.normalise import minor_units, person
 
 TOLERANCE = timedelta(days=1)
@@ -48,11 +48,15 @@ class Rule(NamedTuple):
 
 
 class Mapper:
-    """Maps pages of actions by the rules of the configuration."""
+    """Maps pages of actions by the rules of the configuration. `persons`: whether a later action of whoever filled in a
+    lead form is to be known by its phone."""
 
-    def __init__(self, rules: Mapping[str, Rule], routes: Sequence[Route], phone_region: str | None) -> None:
+    def __init__(
+        self, rules: Mapping[str, Rule], routes: Sequence[Route], phone_region: str | None, *, persons: bool = False
+    ) -> None:
         self.rules = rules
         self.phone_region = phone_region
+        self.persons = persons
         self.strangers = {
             name: tuple(
                 Skip(other, SkipReason.NOT_MAPPED)
@@ -76,9 +80,10 @@ class Mapper:
 
     def action(self, action: Action, now: datetime) -> Mapped:
         rule = self.rules.get(action.action)
+        somebody = person(action, self.phone_region) if self.persons else None
         if rule is None:
             skip = Skip("", SkipReason.UNKNOWN_ACTION, action.action)
-            return _mapped(action, "", None, (skip,))
+            return _mapped(action, "", None, (skip,), 0, somebody)
         value, wrong = (None, None) if action.value is None else _value(action.value, action.currency)
         occurred_at = action.occurred_at
         ahead = occurred_at > now
@@ -88,17 +93,16 @@ class Mapper:
         if wrong is not None:
             results += [Skip(address.route.name, *wrong) for address in rule.addresses]
         elif rule.addresses:
-            somebody = person(action, self.phone_region)
+            somebody = somebody or person(action, self.phone_region)
             age = now - occurred_at
             for route, target, sources, other in rule.addresses:
                 oldest = rule.max_age or route.max_age
                 if sources is not None and action.source not in sources:
                     results.append(Skip(route.name, SkipReason.NOT_MAPPED, "its source does not feed this destination"))
-                elif age > oldest:
-                    results.append(_too_old(route, oldest))
                 else:
-                    result = route.convert(action, somebody, target, value)
-                    if other is not None and _lacks_id(result):
+                    late = age > oldest
+                    result = _too_old(route, oldest) if late else route.convert(action, somebody, target, value)
+                    if other is not None and _leaves_it(result):
                         oldest = rule.max_age or other.max_age
                         late = age > oldest
                         asked = _too_old(other, oldest) if late else other.convert(action, somebody, target, value)
@@ -107,30 +111,40 @@ class Mapper:
         if not results:
             results.append(Skip("", SkipReason.NOT_MAPPED))
         due_at = int(occurred_at.timestamp() * 1000) + FUTURE_MARGIN_MS if ahead else 0
-        return _mapped(action, rule.kind, value, tuple(results), due_at)
+        return _mapped(action, rule.kind, value, tuple(results), due_at, somebody if self.persons else None)
 
 
 def _too_old(route: Route, oldest: timedelta) -> Skip:
     return Skip(route.name, SkipReason.TOO_OLD, f"older than {oldest.days} days, which {route.route} does not take")
 
 
-def _lacks_id(result: Conversion | Skip) -> bool:
-    """Whether a route cannot carry it, or not by itself, for want of an id that it knows."""
-    return result.reason in WITHOUT_ID if isinstance(result, Skip) else result.alone is not None
+def _leaves_it(result: Conversion | Skip) -> bool:
+    """Whether another route may carry what this one cannot, or not by itself: for want of an id that it knows, or because
+    it, or the click that it came by, is too old here."""
+    if isinstance(result, Skip):
+        return result.reason in WITHOUT_ID or result.reason is SkipReason.TOO_OLD
+    return result.alone is not None
 
 
 def _either(first: Conversion | Skip, other: Conversion | Skip) -> Conversion | Skip:
-    """Of what lacks an id for the first way: the other, where that can take it, else why neither can."""
+    """Of what the first way cannot take: the other, where that can, else why neither can."""
     if isinstance(first, Skip):
-        return first if isinstance(other, Skip) and other.reason in WITHOUT_ID else other
+        same = isinstance(other, Skip) and (other.reason in WITHOUT_ID or other.reason is first.reason)
+        return first if same else other
     return first if isinstance(other, Skip) else first._replace(alone=other)
 
 
 def _mapped(
-    action: Action, kind: str, value: int | None, results: tuple[Conversion | Skip, ...], due_at: int = 0
+    action: Action,
+    kind: str,
+    value: int | None,
+    results: tuple[Conversion | Skip, ...],
+    due_at: int,
+    somebody: Person | None,
 ) -> Mapped:
     click = None if action.gclid is None else click_hash(action.gclid)
-    return Mapped(action, kind, platform_of(action), campaign_of(action), value, due_at, results, click)
+    who = person_hash(somebody.phones[0]) if somebody is not None and somebody.phones else None
+    return Mapped(action, kind, platform_of(action), campaign_of(action), value, due_at, results, click, who)
 
 
 def _value(value: Decimal, currency: str | None) -> tuple[int | None, tuple[SkipReason, str] | None]:

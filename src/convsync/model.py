@@ -65,6 +65,7 @@ class SkipReason(enum.StrEnum):
     CANNOT_ADJUST = "cannot_adjust"
     REFUND_IGNORED = "refund_ignored"
     STALE = "stale"
+    NO_CONSENT = "no_consent"
     OTHER_WAY = "other_way"
 
     @property
@@ -88,6 +89,7 @@ SENTENCES = {
     SkipReason.CANNOT_ADJUST: "this platform cannot change what was once sent; the change stays in the ledger",
     SkipReason.REFUND_IGNORED: "the configuration says not to tell this platform of refunds (on_refund)",
     SkipReason.STALE: "the order has already been reported in a later state",
+    SkipReason.NO_CONSENT: "nobody said that the person consented, which passing a contact on to this platform needs",
     SkipReason.OTHER_WAY: "this platform was told of it by another way in, so that it would count twice by this one",
 }
 
@@ -181,6 +183,8 @@ class Action(NamedTuple):
     custom_variables: tuple[tuple[str, str], ...] = ()
     """Name and value of each custom variable, in the order of the configuration; empty ones are left out."""
     cart: Cart | None = None
+    lead_form: str | None = None
+    """The platform's lead form that it came in by: its `campaign_id` is exact, for later actions of the same phone, too."""
     cost: Decimal | None = None
     """What the sold goods or services cost the advertiser, in major units of `currency`: value − cost is the margin."""
 
@@ -278,6 +282,9 @@ class Mapped(NamedTuple):
     results: tuple[Conversion | Skip, ...]
     click: int | None = None
     """`click_hash` of its gclid, by which a click that Google reports is found again."""
+    person: int | None = None
+    """`person_hash` of its first phone, by which it is joined to the lead form that the same person filled in before; None
+    where it has no phone, or nothing is read of lead forms."""
 
 
 class BadRow(NamedTuple):
@@ -405,6 +412,16 @@ def key_of(source: str, external_id: str, action: str, destination: str, goal: s
 def click_hash(gclid: str) -> int:
     """64 bits of SHA-256, signed as SQLite keeps them: enough to tell a million clicks apart, too little to be a gclid."""
     return int.from_bytes(hashlib.sha256(gclid.encode()).digest()[:8], "big", signed=True)
+
+
+def person_hash(phone: str) -> int:
+    """64 bits of SHA-256 of a phone in E.164, signed as SQLite keeps them: two actions of one person agree in it.
+
+    It is as private as the phone: there are few enough phones to hash them all and look it up. So it keeps the promise that
+    the hashed contacts of payloads keep (no contact in clear), no more; half of the bits would be as easy to look up, and
+    would take two persons of a million for one.
+    """
+    return int.from_bytes(hashlib.sha256(phone.encode()).digest()[:8], "big", signed=True)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -33,7 +33,15 @@ from convsync.config.destination import (
     YandexSettings,
 )
 from convsync.config.problem import Key, Problem, problems_of
-from convsync.config.source import CommonSource, CsvSource, FileSource, JsonlSource, SourceSettings, SqlSource
+from convsync.config.source import (
+    CommonSource,
+    CsvSource,
+    FileSource,
+    JsonlSource,
+    SourceSettings,
+    SqlSource,
+    VkLeadsSource,
+)
 from convsync.config.values import (
     NOT_YET,
     Currency,
@@ -69,6 +77,7 @@ __all__ = [
     "SourceSettings",
     "SqlSource",
     "Target",
+    "VkLeadsSource",
     "VkSettings",
     "VkTarget",
     "YandexSettings",
@@ -159,7 +168,8 @@ class Config(StrictModel):
         return self.sources[source].timezone or self.timezone
 
     def page_rows_of(self, source: str) -> int:
-        return self.sources[source].page_rows or self.run.page_rows
+        settings = self.sources[source]
+        return (isinstance(settings, CommonSource) and settings.page_rows) or self.run.page_rows
 
     def feeds(self, source: str, destination: str) -> bool:
         """Whether actions of `source` may go to `destination`."""
@@ -168,8 +178,16 @@ class Config(StrictModel):
 
     def variables_of(self, destination: str) -> tuple[str, ...]:
         """The names of custom variables that the sources of `destination` have, each once."""
-        named = (source.custom_variables for name, source in self.sources.items() if self.feeds(name, destination))
+        named = (
+            source.custom_variables
+            for name, source in self.sources.items()
+            if isinstance(source, CommonSource) and self.feeds(name, destination)
+        )
         return tuple(dict.fromkeys(variable for variables in named for variable in variables))
+
+    def tells_lead_forms(self) -> bool:
+        """Whether a source tells by which lead form an action came in."""
+        return any(isinstance(one, VkLeadsSource) or one.fields.get("lead_form") for one in self.sources.values())
 
     def require_credentials(self, destination: str, *, reading: bool = False) -> None:
         """Raise ConfigError unless `destination` can sign in: to send, or (`reading`) to ask for cost and goals."""
@@ -321,6 +339,7 @@ def _crossed(values: Mapping[str, Any]) -> Iterator[Problem]:
     """What one section alone cannot tell: names that others must know, accounts that must not repeat."""
     yield from _bad_names(values)
     yield from _unknown_sources(values)
+    yield from _lead_forms(values)
     yield from _same_accounts(values)
     yield from _files(values)
 
@@ -343,6 +362,24 @@ def _unknown_sources(values: Mapping[str, Any]) -> Iterator[Problem]:
             if isinstance(wanted, str) and wanted and wanted not in known:
                 key = ("destinations", name, "sources")
                 yield Problem(key, f"names a source that does not exist. {suggestion(wanted, known)}")
+
+
+def _lead_forms(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """What a source of lead forms names: whose keys sign in, and what its leads are."""
+    accounts = [name for name, platform in _platforms(values).items() if platform == "vk"]
+    actions = _sections(values, "actions")
+    for name, section in _sections(values, "sources").items():
+        if section.get("type") != "vk_leads":
+            continue
+        account, action = section.get("account"), section.get("action")
+        if isinstance(account, str) and account and account not in accounts:
+            text = f"names no [destinations.*] section of VK Ads. {suggestion(account, accounts)}"
+            if not accounts:
+                text = "needs a [destinations.vk] section with the keys of VK Ads (enabled = false if nothing is sent)."
+            yield Problem(("sources", name, "account"), text)
+        if isinstance(action, str) and action and action not in actions:
+            text = f"names no [actions.*] section, so that every lead would be skipped. {suggestion(action, actions)}"
+            yield Problem(("sources", name, "action"), text)
 
 
 def _same_accounts(values: Mapping[str, Any]) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ import re
 from datetime import time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +24,8 @@ from pydantic import (
 from convsync.config.values import (
     Count,
     Currency,
+    Digits,
+    Duration,
     Secret,
     StrictModel,
     Text,
@@ -30,6 +33,7 @@ from convsync.config.values import (
     duration,
     duration_text,
     folder_of,
+    names,
     sqlite_path,
     suggestion,
 )
@@ -199,5 +203,23 @@ class JsonlSource(FileSource):
     type: Literal["jsonl"] = "jsonl"
 
 
-SOURCES: dict[str, type[CommonSource]] = {"sql": SqlSource, "csv": CsvSource, "jsonl": JsonlSource}
-SourceSettings = Annotated[SqlSource | CsvSource | JsonlSource, Field(discriminator="type")]
+class VkLeadsSource(StrictModel):
+    """The leads of VK's lead forms, through its API: they have no columns, so none of the keys that name one."""
+
+    type: Literal["vk_leads"] = "vk_leads"
+    account: Text = Field(description="the name of the [destinations.*] section of VK Ads whose keys sign in")
+    action: Text = Field(description="the name of the [actions.*] section that these leads are")
+    forms: Annotated[tuple[Digits, ...], Field(min_length=1), BeforeValidator(names)] | None = None
+    overlap: Duration = timedelta(days=1)
+    timezone: Zone = ZoneInfo("Europe/Moscow")
+    consent_ad_user_data: bool | None = None
+    consent_ad_personalization: bool | None = None
+
+
+SOURCES: dict[str, type[StrictModel]] = {
+    "sql": SqlSource,
+    "csv": CsvSource,
+    "jsonl": JsonlSource,
+    "vk_leads": VkLeadsSource,
+}
+SourceSettings = Annotated[SqlSource | CsvSource | JsonlSource | VkLeadsSource, Field(discriminator="type")]

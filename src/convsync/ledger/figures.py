@@ -72,20 +72,38 @@ FROM batch b JOIN destination t ON t.id = b.destination_id JOIN json_each(b.item
 WHERE t.name = :destination AND b.created_at >= :since AND b.created_at < :until AND b.state <> 'not_sent'
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
 
-TALLIES = """
-SELECT (SELECT name FROM temp.day WHERE start <= a.occurred_at ORDER BY start DESC LIMIT 1), a.platform,
-       CASE WHEN a.campaign = '' AND a.platform = 'google' AND a.click IS NOT NULL
-            THEN coalesce((SELECT campaign_id FROM click WHERE id = a.click), '') ELSE a.campaign END,
+FORM_WINDOW = timedelta(days=90)
+"""For how long what a person does counts for the lead form that they filled in: what VK attributes to an offline list for,
+if nothing else was said (`attribution_period`). That it fits the form as well is our choice."""
+FORM_TOLERANCE = timedelta(minutes=1)
+"""How much earlier than the form the CRM may say that it had the lead: their clocks differ."""
+
+FORM = f"""
+SELECT f.id FROM action f
+WHERE f.lead_form = 1 AND f.person = a.person AND (a.platform = '' OR f.platform = a.platform)
+  AND f.occurred_at >= a.occurred_at - {FORM_WINDOW // timedelta(milliseconds=1)}
+  AND f.occurred_at <= a.occurred_at + {FORM_TOLERANCE // timedelta(milliseconds=1)}
+ORDER BY f.occurred_at DESC, f.id DESC LIMIT 1"""
+"""The lead form that the person of an action filled in last."""
+
+TALLIES = f"""
+SELECT (SELECT name FROM temp.day WHERE start <= a.occurred_at ORDER BY start DESC LIMIT 1),
+       coalesce(f.platform, a.platform),
+       CASE WHEN a.campaign <> '' THEN a.campaign ELSE
+            coalesce((SELECT campaign_id FROM click WHERE id = a.click AND a.platform = 'google'), f.campaign, '') END,
        a.action, a.kind, a.source, a.currency,
        (SELECT max(CASE WHEN d.state IN ('accepted', 'confirmed') THEN 3 WHEN d.state = 'unknown' THEN 2
                         WHEN d.state = 'superseded' THEN 0 ELSE 1 END)
         FROM delivery d JOIN destination t ON t.id = d.destination_id
-        WHERE d.action_id = a.id AND t.platform = a.platform),
+        WHERE d.action_id = a.id AND t.platform = coalesce(f.platform, a.platform)),
        count(*), sum(a.value)
-FROM action a WHERE a.status = 'active' AND a.occurred_at >= :since AND a.occurred_at < :until
+FROM action a LEFT JOIN action f ON f.id =
+     CASE WHEN a.campaign = '' AND a.lead_form = 0 AND a.person IS NOT NULL THEN ({FORM}) END
+WHERE a.status = 'active' AND a.occurred_at >= :since AND a.occurred_at < :until
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"""
-"""An action that names no campaign counts for the campaign of its click, where Google told it (`clicks`).
-The eighth column says how far the best delivery to the platform of the click got: 3 taken, 2 unknown, 1 addressed."""
+"""An action that names no campaign counts for the campaign of its click, where Google told it (`clicks`), else for that of
+the lead form which the same person filled in last; a click of another platform goes before a form.
+The eighth column says how far the best delivery to that platform got: 3 taken, 2 unknown, 1 addressed."""
 
 
 CHUNK = 5000

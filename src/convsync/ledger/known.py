@@ -37,7 +37,7 @@ def known_of(conn: sqlite3.Connection, mapped: Sequence[Mapped]) -> dict[tuple[s
         ids = list({one.action.external_id for one in mapped if one.action.source == source})
         query = (
             "SELECT external_id, action, id, updated_at, kind, occurred_at, value, currency, order_id, status,"
-            f" platform, campaign, click FROM action WHERE source = ? AND external_id IN ({marks(len(ids))})"
+            f" platform, campaign, click, person, lead_form FROM action WHERE source = ? AND external_id IN ({marks(len(ids))})"
         )
         for external_id, action, number, updated_at, *facts in conn.execute(query, (source, *ids)):
             found[source, external_id, action] = Known(number, updated_at, tuple(facts))

@@ -28,13 +28,13 @@ UNTOLD = (SkipReason.CANNOT_ADJUST, SkipReason.REFUND_IGNORED)
 
 NEW_ACTIONS = Insert(
     "action (id, source, external_id, action, kind, occurred_at, updated_at, value, currency, order_id, status,"
-    " platform, campaign, click, first_seen_at)",
-    15,
+    " platform, campaign, click, person, lead_form, first_seen_at)",
+    17,
     "ON CONFLICT (source, external_id, action) DO NOTHING",
 )
 UPDATE_ACTION = """
 UPDATE action SET kind = ?, occurred_at = ?, updated_at = ?, value = ?, currency = ?, order_id = ?, status = ?,
-                  platform = ?, campaign = ?, click = ? WHERE id = ?"""
+                  platform = ?, campaign = ?, click = ?, person = ?, lead_form = ? WHERE id = ?"""
 
 
 class Traits(NamedTuple):
@@ -101,8 +101,8 @@ class PageWriter:
                 for named in (result, result.alone) if isinstance(result, Conversion) else ():
                     if isinstance(named, Conversion) and named.identity:
                         by_destination.setdefault(self._of(named).id, []).append(named.identity)
-        for number, wanted in by_destination.items():
-            self.identities[number].load(wanted)
+        for number, owners in self.identities.items():
+            owners.load(by_destination.get(number, ()))
 
     def _take_mixed(self, mapped: Sequence[Mapped], base: int) -> None:
         """A page that holds known actions, or one action twice."""
@@ -189,9 +189,10 @@ class PageWriter:
 
         That may be a later second, which must not be yet to come when it is sent.
         """
-        if not conversion.identity:
+        owners = self.identities.get(self._of(conversion).id)
+        if not conversion.identity or owners is None:
             return one, conversion
-        conversion, seconds = self.identities[self._of(conversion).id].place(action_id, conversion)
+        conversion, seconds = owners.place(action_id, conversion)
         if seconds:
             moment = (_ms(one.action.occurred_at) or 0) + 1000 * seconds
             one = one._replace(due_at=max(one.due_at, moment + MARGIN_MS))
@@ -422,7 +423,7 @@ def _action_row(number: int, one: Mapped, now: int) -> tuple[object, ...]:
     return (
         number, action.source, action.external_id, action.action, one.kind, _ms(action.occurred_at),
         _ms(action.updated_at), one.value, action.currency, action.order_id, action.status, one.platform, one.campaign,
-        one.click, now,
+        one.click, one.person, action.lead_form is not None, now,
     )  # fmt: skip
 
 
@@ -431,7 +432,7 @@ def _facts(one: Mapped) -> tuple[object, ...]:
     action = one.action
     return (
         one.kind, _ms(action.occurred_at), one.value, action.currency, action.order_id, action.status, one.platform,
-        one.campaign, one.click,
+        one.campaign, one.click, one.person, action.lead_form is not None,
     )  # fmt: skip
 
 

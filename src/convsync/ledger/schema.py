@@ -20,6 +20,7 @@ CREATE TABLE run (
 CREATE TABLE destination (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, door TEXT NOT NULL,  -- a section, and which of its routes
     platform TEXT NOT NULL, account TEXT NOT NULL, route TEXT NOT NULL, on_unknown TEXT NOT NULL,
+    identities TEXT NOT NULL,  -- what an identity of its deliveries is: 'fixed': a row for ever, 'distinct': once a request
     learned TEXT NOT NULL DEFAULT '{}', UNIQUE (name, door)
 ) STRICT;
 
@@ -37,10 +38,14 @@ CREATE TABLE action (
     id INTEGER PRIMARY KEY,
     source TEXT NOT NULL, external_id TEXT NOT NULL, action TEXT NOT NULL, kind TEXT NOT NULL,
     occurred_at INTEGER NOT NULL, updated_at INTEGER, value INTEGER, currency TEXT, order_id TEXT,
-    status TEXT NOT NULL, platform TEXT NOT NULL, campaign TEXT NOT NULL, click INTEGER, first_seen_at INTEGER NOT NULL,
+    status TEXT NOT NULL, platform TEXT NOT NULL, campaign TEXT NOT NULL, click INTEGER,
+    person INTEGER,  -- its phone, hashed
+    lead_form INTEGER NOT NULL,  -- 1: it came in by a platform's lead form, so that its campaign is exact
+    first_seen_at INTEGER NOT NULL,
     CHECK (value IS NULL OR currency IS NOT NULL)
 ) STRICT;
 CREATE UNIQUE INDEX action_identity ON action (source, external_id, action);
+CREATE INDEX action_form ON action (person, occurred_at) WHERE lead_form = 1;
 
 CREATE TABLE skip (
     action_id INTEGER NOT NULL REFERENCES action(id), destination_id INTEGER NOT NULL,
@@ -124,6 +129,16 @@ CREATE TABLE click (  -- id: click_hash of the gclid
 CREATE TABLE click_day (
     account TEXT NOT NULL, day TEXT NOT NULL, read_on TEXT NOT NULL, clicks INTEGER NOT NULL,
     PRIMARY KEY (account, day)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE goal_day (  -- what a platform counts of a pixel's goals, which it gives no verdict on
+    platform TEXT NOT NULL, account TEXT NOT NULL, counter TEXT NOT NULL, day TEXT NOT NULL, goal TEXT NOT NULL,
+    conversions INTEGER NOT NULL, value TEXT,  -- a decimal number, as it was told
+    PRIMARY KEY (platform, account, counter, day, goal)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE goal_read (  -- days that were asked about: one without a row above had none
+    platform TEXT NOT NULL, account TEXT NOT NULL, counter TEXT NOT NULL, day TEXT NOT NULL, read_at INTEGER NOT NULL,
+    PRIMARY KEY (platform, account, counter, day)
 ) STRICT, WITHOUT ROWID;
 """
 
