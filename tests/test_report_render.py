@@ -145,7 +145,7 @@ def test_csv_is_rfc_4180_with_the_total_last() -> None:
 
 def test_json_is_one_object_with_the_total_beside_the_rows() -> None:
     told = json.loads(as_json(report(), since=DAY, until=NEXT, currency="RUB"))
-    assert list(told) == ["since", "until", "basis", "currency", "rows", "total", "notes"]
+    assert list(told) == ["since", "until", "basis", "currency", "rows", "total", "doubts", "notes"]
     assert list(told["rows"][0]) == [*BY, *FIGURES, "notes"]
     assert list(told["total"]) == [*FIGURES, "notes"]
     assert (told["since"], told["until"], told["basis"], told["currency"]) == (

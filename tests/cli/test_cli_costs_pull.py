@@ -65,12 +65,6 @@ def codes(told: dict[str, Any]) -> dict[str, str]:
 # -- what stands in the way
 
 
-def test_without_a_google_destination_there_is_nothing_to_pull(shop: Any) -> None:
-    result = shop.run("costs", "pull", "--destination", "vk")
-    assert result.exit_code == 2
-    assert "convsync costs import FILE" in result.stderr
-
-
 def test_days_in_the_wrong_order_and_days_long_gone_exit_2_and_store_nothing(ads_shop: Any) -> None:
     wrong = ads_shop.run(*PULL, "--since", "2026-11-02", "--until", "2026-11-01")
     assert (wrong.exit_code, "lies before" in wrong.stderr) == (2, True)

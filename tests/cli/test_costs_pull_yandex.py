@@ -118,11 +118,6 @@ def queue(direct: Any) -> Any:
 # -- what stands in the way
 
 
-def test_without_a_destination_that_tells_of_cost_there_is_nothing_to_pull(direct: Any) -> None:
-    result = direct.run("costs", "pull", "--destination", "vk")
-    assert (result.exit_code, "no Google or Yandex destination" in result.stderr) == (2, True)
-
-
 def test_a_destination_without_a_token_exits_2_and_one_that_writes_files_is_left_out(direct: Any) -> None:
     configure(direct, token="")
     result = direct.run(*PULL)

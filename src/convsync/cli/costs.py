@@ -26,7 +26,7 @@ for_destination = click.option(
 )
 
 
-@click.group(cls=Group, short_help="What the advertising cost: from files, Google Ads and Yandex.Direct.")
+@click.group(cls=Group, short_help="What the advertising cost: from files and from the platforms.")
 def costs() -> None:
     """Bring in what the advertising cost, so that reports can tell what a lead and a sale cost."""
 
@@ -114,7 +114,7 @@ def _imported(rows: list[tuple[Path, list[Spend | BadRow]]], given: int, changed
     click.echo(f"{counted(given, 'row')}{span}: {changed} new or changed, {given - changed} known already{left}.")
 
 
-@costs.command(short_help="Spend from Google Ads and Yandex.Direct, clicks from Google Ads.")
+@costs.command(short_help="Spend from Google Ads, Yandex.Direct and VK Ads.")
 @click.option("--since", type=when.Day(), help="The first day; else a week before the last one that was read.")
 @click.option("--until", type=when.Day(), help="The last day, which is read too; else today.")
 @for_destination
@@ -131,11 +131,12 @@ def pull(
     wait: timedelta | None,
     json_: bool,
 ) -> None:
-    """Read from Google Ads and Yandex.Direct what was spent, by day and campaign.
+    """Read from Google Ads, Yandex.Direct and VK Ads what was spent, by day and campaign.
 
     At Google: the account of each destination, all clients of it if it is a manager account, or the accounts that
     `cost_customer_ids` names; and which click belonged to which campaign. At Yandex: the account that the token belongs
-    to, or those whose logins `client_login` or `cost_client_logins` name.
+    to, or those whose logins `client_login` or `cost_client_logins` name. At VK: the account that the keys open; and how
+    many conversions of the pixel's goals VK counted, which is all it ever tells of them.
 
     Days are those of the account. Once a day is enough: the last week is read again each time, because platforms
     correct their numbers; rows that they no longer tell of go. The first time reads 30 days of cost and 90 days of
@@ -150,8 +151,8 @@ def pull(
       convsync costs pull --since 2026-01-01 --destination yandex
       convsync -q costs pull --wait 30m           for cron, once a day
 
-    Cost is in the account's currency: Google's without VAT, Yandex's as `direct_vat` says. Cost of VK comes from files in
-    this version.
+    Cost is in the account's currency: Google's without VAT, Yandex's as `direct_vat` says, VK's without VAT unless
+    `vat_rate` adds it. Of Yandex without a token and VK without keys it comes from files.
 
     Exit codes: 0 done · 1 an account could not be read · 2 configuration, credentials, an account that they do not
     open, or days that a platform no longer keeps · 3 did not finish, the next one continues · 4 a run was at work, so
@@ -166,7 +167,9 @@ def pull(
     chosen = assemble.destination_names(config, destinations)
     names = [name for name in chosen if _tells(config, name, named=bool(destinations))]
     if not names:
-        raise UsageError("There is no Google or Yandex destination to read cost from.", FROM_FILES)
+        raise UsageError(
+            "There is no Google or Yandex destination, and none of VK with keys, to read cost from.", FROM_FILES
+        )
     assemble.require_credentials(config, names, reading=True)
     now = datetime.now(UTC)
     for platform in sorted({config.destinations[name].platform for name in names}):
@@ -195,25 +198,33 @@ def pull(
     leave(code)
 
 
-FROM_FILES = "Cost of VK, and of Yandex without a token, is imported from files: convsync costs import FILE"
+FROM_FILES = (
+    "VK needs client_id and client_secret for it, Yandex a token. Else it is imported from files:"
+    " convsync costs import FILE"
+)
 
 
 def _tells(config: Config, name: str, *, named: bool) -> bool:
-    """Whether a destination's platform is asked for cost: Google always, Yandex unless it has a way without a token."""
-    from convsync.config import GoogleSettings, YandexSettings
+    """Whether a destination's platform is asked for cost: Google always, Yandex and VK unless they go without keys."""
+    from convsync.config import GoogleSettings, VkSettings, YandexSettings
 
     settings = config.destinations[name]
+    if isinstance(settings, VkSettings):
+        return named or settings.client_id is not None
     if isinstance(settings, YandexSettings):
         return named or settings.upload == "api" or not settings.missing(reading=True)
     return isinstance(settings, GoogleSettings)
 
 
 def _read(config: Config, name: str, done: Pull) -> None:
-    from convsync.cli import assemble
-    from convsync.config import GoogleSettings, YandexSettings
+    from convsync.cli import assemble, assemble_vk
+    from convsync.config import GoogleSettings, VkSettings, YandexSettings
 
     settings = config.destinations[name]
-    if isinstance(settings, YandexSettings):
+    if isinstance(settings, VkSettings):
+        with assemble_vk.api_of(config, name) as ads:
+            done.read_vk(name, settings, ads)
+    elif isinstance(settings, YandexSettings):
         with assemble.direct(name, settings, done.say) as direct:
             done.read_yandex(name, settings, direct)
     elif isinstance(settings, GoogleSettings):
@@ -235,6 +246,8 @@ def _pulled(done: Pull) -> Iterator[str]:
         yield f"  {counted(one.rows.rows, 'row')}: {moved or 'nothing new'}"
         if one.click_days:
             yield f"  {counted(one.clicks, 'click')} of {counted(one.click_days, 'day')}"
+        if one.goal_days:
+            yield f"  {counted(one.goals, 'conversion')} of {counted(one.goal_days, 'day')}, as the platform counts goals"
 
 
 @costs.command(short_help="Take an import out again.")

@@ -18,7 +18,10 @@ from convsync.errors import UsageError
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
+    from convsync.config import Config
+    from convsync.ledger import Ledger
     from convsync.model import Account
+    from convsync.report.doubt import Doubt
 
 DAYS = 30
 """What a report covers when nobody says."""
@@ -57,6 +60,9 @@ def report(
     Actions come from the ledger (cancelled, refunded and spam ones do not count), cost from `convsync costs`.
     Coverage is the share of conversions that the platform of the click took. Days are those of `timezone`.
 
+    VK's pixel confirms nothing. Below the table stands how many of its conversions have an unknown outcome, and how many
+    of these arrived by VK's own count of the goals (`costs pull` reads it), by Moscow's day of the request.
+
     \b
     Examples:
       convsync report
@@ -90,14 +96,19 @@ def report(
         asked = book.figures.asked()
         skipped = any(book.audit.skipped(limit=1))
         remarks = _zones(book.figures.accounts(since, after), zone, since, until)
+        doubts = _doubts(config, book, since, after)
     finally:
         book.close()
     skipping = {one.platform for one in config.destinations.values() if skipped and one.enabled}
     built = rows.build(
         tallies, spends, by=dimensions, currency=config.reporting_currency, asked=asked, skipping=skipping
     )
+    remarks += [one.sentence(advice) for one, advice in doubts]
     if shape == "json":
-        text = render.as_json(built, since=since, until=until, currency=config.reporting_currency, remarks=remarks)
+        text = render.as_json(
+            built, since=since, until=until, currency=config.reporting_currency, remarks=remarks,
+            doubts=[one.as_json(advice) for one, advice in doubts],
+        )  # fmt: skip
     elif shape == "csv":
         text = render.as_csv(built, remarks=remarks)
     else:
@@ -116,6 +127,30 @@ def _zones(accounts: list[Account], zone: ZoneInfo, since: date, until: date) ->
         f"Cost of {counted(number, 'account')} is by days of {name}, all else by days of {zone.key}."
         for name, number in sorted(other.items())
     ]
+
+
+def _doubts(config: Config, book: Ledger, since: date, after: date) -> list[tuple[Doubt, str]]:
+    """What VK's own counts say of what was sent to each of its pixels, and how to read those that are missing."""
+    from convsync.report.doubt import Day, weigh
+
+    found = []
+    for name, settings in config.destinations.items():
+        if settings.platform != "vk":
+            continue
+        of = ("vk", settings.pixel_id, since, after)
+        read = book.goals.read_at(*of)
+        counts = {(one.day, one.goal): one.conversions for one in book.goals.counted(*of)}
+        days = list[Day]()
+        for one in book.goals.sent("vk", name, settings.pixel_id, since, after):
+            told = counts.pop((one.day, one.goal), 0)
+            is_read = read.get(one.day, 0) > one.last
+            days.append(Day(one.goal, one.day, one.accepted, one.unknown, one.other, told if is_read else None))
+        ours = {one.goal for one in days}
+        days += [Day(goal, day, 0, 0, counted=told) for (day, goal), told in counts.items() if goal in ours]
+        if doubt := weigh(name, days):
+            keys = "" if settings.client_id else "add client_id and client_secret, then "
+            found.append((doubt, f"{keys}convsync costs pull"))
+    return found
 
 
 def _shape(said: str | None, json_: bool) -> str:

@@ -12,18 +12,18 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from convsync.cli.asking import DIRECT, Asking
+from convsync.cli.asking import DIRECT, VK, Asking
 from convsync.cli.show import counted
 from convsync.cli.show import days as span_of
-from convsync.costs import days, google, yandex
-from convsync.errors import Exit, LedgerBusy, LedgerError
+from convsync.costs import days, google, vk, vk_goals, yandex
+from convsync.errors import Exit, Halted, LedgerBusy, LedgerError
 from convsync.model import Finding
 from convsync.normalise import major
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from convsync.config import Config, YandexSettings
+    from convsync.config import Config, VkSettings, YandexSettings
     from convsync.costs.days import Keeps
     from convsync.costs.google import Search
     from convsync.ledger import Ledger
@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from convsync.model import Account, Spend
 
 DAY = timedelta(days=1)
-KEEPS = {"google": google.KEEPS, "yandex": yandex.KEEPS}
+KEEPS = {"google": google.KEEPS, "yandex": yandex.KEEPS, "vk": vk.KEEPS}
 T = TypeVar("T")
+NOT_OPEN = ("no_rights", "not_found")
+"""Findings about a question that VK does not answer everybody."""
+NAMED = 10
 MOST_HELD = 250_000
 """Clicks that wait in memory until they are written, 4 MB of them; a day is never torn apart."""
 
@@ -87,6 +90,9 @@ class Read(NamedTuple):
     """Whether the cost includes it."""
     click_days: int = 0
     clicks: int = 0
+    goal_days: int = 0
+    goals: int = 0
+    """Conversions of the goals of pixels, as the platform itself counts them."""
 
     def amounts(self) -> dict[str, str]:
         """In major units, by currency."""
@@ -98,6 +104,7 @@ class Read(NamedTuple):
             "time_zone": self.account.time_zone, "since": str(self.since), "until": str(self.until),
             "days": (self.until - self.since).days + 1, **self.rows._asdict(), "cost": self.amounts(),
             "vat_included": self.vat, "click_days": self.click_days, "clicks": self.clicks,
+            "goal_days": self.goal_days, "goals": self.goals,
         }  # fmt: skip
 
 
@@ -190,7 +197,24 @@ class Pull:
                         vat=settings.direct_vat, stamp=stamp, blank=blank.append,
                     )  # fmt: skip
                     if self._account(name, where, account, yandex.KEEPS, told, vat=settings.direct_vat):
-                        self._blank(where, account, blank)
+                        self._blank(where, account, "Direct", blank)
+
+    def read_vk(self, name: str, settings: VkSettings, ads: vk.Ads) -> None:
+        """Read the account that the keys open, unless another destination had the same, and the goals of its pixel."""
+        where = f"destinations.{name}"
+        with self.asking.apart(where, "of these keys", VK):
+            account = vk.account(ads)
+            if not self._is_known(account):
+                blank, left_out = list[vk.Row](), list[str]()
+                told = partial(
+                    vk.spends, ads, account, vat=settings.vat_rate, blank=blank.append, left_out=left_out.append
+                )
+                if not self._account(name, where, account, vk.KEEPS, told, vat=settings.vat_rate is not None):
+                    return
+                self._blank(where, account, "VK Ads", blank)
+                self._left_out(where, account, left_out)
+            with self.asking.apart(where, account.id, VK):
+                self._goals(where, account, settings.pixel_id, ads)
 
     def finish(self) -> None:
         """What concerns all accounts: money that counts twice."""
@@ -284,15 +308,60 @@ class Pull:
             self.asking.find("error", "ledger_busy", where, f"{what} read and not kept. {busy.message}", advice)
             return None
 
-    def _blank(self, where: str, account: Account, rows: Sequence[yandex.Row]) -> None:
-        """Rows that Direct tells no cost of are not in the ledger: it would have to be made up."""
+    def _goals(self, where: str, account: Account, pixel: str, ads: vk.Ads) -> None:
+        """What VK counts of the goals of a pixel, for the same days as the cost."""
+        with self.shelf.reading() as book:
+            last = book.goals.read_until(account.platform, account.id, pixel)
+        span = days.span(
+            vk.KEEPS, self.since, self.until, today=days.today(account, self.now), pulled_until=last
+        )  # fmt: skip
+        if span is None:
+            return
+        since, until = span
+        self.say(f"{account.id}: goals of the pixel {pixel} from {since} to {until} …")
+        try:
+            told = vk_goals.counted(ads, account.id, pixel, since, until)
+        except Halted as stop:
+            if stop.finding.code not in NOT_OPEN:
+                raise
+            told = None
+        if told is None:
+            message = f"Account {account.id}: VK does not tell these keys what it counts of goals; cost was read all the same."
+            advice = "Reports cannot tell how many unknown outcomes arrived. Ask ads_api@vk.team for this right."
+            self.asking.find("info", "no_goal_statistics", where, message, advice)
+            return
+        now = int(self.now.timestamp() * 1000)
+
+        def write(book: Ledger) -> bool:
+            book.goals.pull(account.platform, account.id, pixel, since, until + DAY, told, now=now)
+            return True
+
+        if self._keep(where, f"The goals of the pixel {pixel} were", write):
+            at = next(at for at, one in enumerate(self.read) if (one.account.platform, one.account.id) == account[:2])
+            done, counts = self.read[at], sum(one.conversions for one in told)
+            span_days = max(done.goal_days, (until - since).days + 1)
+            self.read[at] = done._replace(goal_days=span_days, goals=done.goals + counts)
+
+    def _blank(self, where: str, account: Account, whose: str, rows: Sequence[yandex.Row | vk.Row]) -> None:
+        """Rows that a platform tells no cost of are not in the ledger: it would have to be made up."""
         if rows:
             first, last = min(row.day for row in rows), max(row.day for row in rows)
             message = (
-                f"Account {account.id}: Direct told no cost of {counted(len(rows), 'row')} {span_of(first, last)}."
+                f"Account {account.id}: {whose} told no cost of {counted(len(rows), 'row')} {span_of(first, last)}."
             )
             level = "warning" if any(row.clicks for row in rows) else "info"
             self.asking.find(level, "no_cost", where, message, "They were left out; the next pulls ask again.")
+
+    def _left_out(self, where: str, account: Account, ids: Sequence[str]) -> None:
+        """Campaigns that VK lists and does not know."""
+        if ids:
+            more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+            message = (
+                f"Account {account.id}: VK lists {counted(len(ids), 'campaign')} and knows no statistics of them:"
+                f" {', '.join(ids[:NAMED])}{more}."
+            )
+            advice = "Their cost was left out; that of the others is complete."
+            self.asking.find("warning", "campaign_unknown", where, message, advice)
 
 
 def _added(spends: Iterable[Spend], cost: Counter[str]) -> Iterator[Spend]:

@@ -20,19 +20,24 @@ class Keeps(NamedTuple):
 
     platform: str
     """As people call it."""
-    months: int
+    months: int = 0
     whole: bool = False
     """Whether the first of these months is kept from its first day."""
+    days: int = 0
+    """Where a platform counts days, not months: so many, today included."""
 
     def oldest(self, today: date) -> date:
+        if self.days:
+            return today - timedelta(days=self.days - 1)
         day = months_before(today, self.months)
         return day.replace(day=1) if self.whole else day
 
     def require(self, since: date | None, today: date) -> None:
         """Raises UsageError for days that the platform no longer keeps."""
         if since is not None and since < self.oldest(today):
+            length = f"{self.days} days" if self.days else f"{self.months} months"
             raise UsageError(
-                f"{self.platform} keeps cost by the day for {self.months} months, and --since {since} is before that.",
+                f"{self.platform} keeps cost by the day for {length}, and --since {since} is before that.",
                 f"The first day it can tell is {self.oldest(today)};"
                 " import older cost from a file: convsync costs import FILE.",
             )

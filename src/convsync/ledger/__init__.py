@@ -12,6 +12,7 @@ from convsync.ledger.audit import Audit, Filter
 from convsync.ledger.claim import Batch, Claimer, Lease
 from convsync.ledger.clicks import Clicks
 from convsync.ledger.figures import Figures
+from convsync.ledger.goals import Goals
 from convsync.ledger.moves import Patience
 from convsync.ledger.page import Traits
 from convsync.ledger.plan import Planner
@@ -48,6 +49,7 @@ class Ledger:
         self.audit = Audit(store)
         self.figures = Figures(store)
         self.clicks = Clicks(store)
+        self.goals = Goals(store)
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False) -> Ledger:

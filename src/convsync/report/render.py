@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Context, Decimal
@@ -66,8 +66,10 @@ def as_json(
     basis: str = "event",
     currency: str | None = None,
     remarks: Sequence[str] = (),
+    doubts: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """One object; the total stands beside the rows, so that nobody adds it to them. `remarks` hold for all of it."""
+    """One object; the total stands beside the rows, so that nobody adds it to them. `remarks` hold for all of it;
+    `doubts` are what `report.doubt` found, one for each destination that confirms nothing."""
     return orjson.dumps(
         {
             "since": since,
@@ -76,6 +78,7 @@ def as_json(
             "currency": currency,
             "rows": [_object(row) for row in rows if not row.total],
             "total": next((_object(row) for row in rows if row.total), None),
+            "doubts": doubts,
             "notes": [*remarks, DATING[basis]],
         },
         option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
