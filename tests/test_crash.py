@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from convsync.config.action import YandexTarget
+from convsync.config.action import VkTarget, YandexTarget
 from convsync.ledger.store import Store
 from convsync.model import Action
 from convsync.net import Reply, Wire
@@ -254,4 +254,73 @@ def test_a_deal_lives_its_five_days_through_both_doors_whatever_dies_on_one_of_t
             world.ledger.close()
         if untouched:
             assert at > 15, "the points were really passed"
+            return
+
+
+def buyers(world: World, first: int, count: int) -> list[Action]:
+    """Sales that only a phone tells of."""
+    return [
+        world.action(f"p{one}", rb_clickid=None, phone=f"+7916{one:07d}", consent_ad_user_data=True)
+        for one in range(first, first + count)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("killed_on", "mode"),
+    [
+        (0, "append"),
+        (2, "new"),
+        *(
+            pytest.param(day, mode, marks=pytest.mark.soak)
+            for day, mode in ((0, "new"), (1, "new"), (1, "append"), (2, "append"))
+        ),
+    ],
+)
+def test_people_are_listed_once_and_forgotten_whatever_dies_on_one_of_three_days(
+    tmp_path: Path, fate: Fate, killed_on: int, mode: str
+) -> None:
+    for at in itertools.count(1):
+        clock = StandingClock()
+        fate.left = FAR
+        with Sandbox(SandboxConfig(), clock=clock) as box:
+            folder = tmp_path / str(at)
+            folder.mkdir()
+            world = World(folder, box, clock)
+            world.platforms, world.vk_options = ("vk",), {"mode": mode}
+            world.vk_target = lambda name: VkTarget(goal=f"crm_{name}", list=f"{name}s")
+            told: list[Action] = [world.action("click")]
+            untouched = True
+            for day, count in enumerate((6, 8, 10)):
+                told += buyers(world, 10 * day, count)
+                world.given(*told)
+                fate.left = at if day == killed_on else FAR
+                try:
+                    world.sync()
+                except Death:
+                    untouched = False
+                world.restart()
+                fate.left = FAR
+                if day == killed_on:
+                    world.sync()
+                    clock.advance(16 * 60)
+                    world.sync()
+                clock.advance(86_400 - 16 * 60)
+            world.sync()
+            world.sync()
+            counted: dict[str, int] = {}
+            for one in world.lists():
+                for contact, count in one["by_contact"].items():
+                    counted[contact] = counted.get(contact, 0) + count
+            assert set(counted.values()) == {1}
+            assert len(counted) == 24
+            assert world.hits().get("rb-click", 0) <= 1
+            listed = {row["state"] for row in world.rows("vk") if row["route"] == "vk.offline_list"}
+            assert listed == {"confirmed"}
+            world.is_sound()
+            world.ledger.close()
+            for path in folder.glob("ledger.db*"):
+                assert b"7916000" not in path.read_bytes(), f"a phone is left in {path.name}"
+        if untouched:
+            assert at > 10, "the points were really passed"
             return

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,88 @@ max_attempts = 50
     assert {one["count"] for one in offline["conversions"]} == {1}
     assert offline["goals"] == {"qualified": {"reaches": 900, "revenue": {"RUB": "9000"}}}
     assert len(orders) == 300
+    ledger = Ledger.open(tmp_path / "convsync.db", read_only=True)
+    assert verify(ledger.store) == []
+    ledger.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("events", [600, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_calls_of_the_pixel_that_fail_in_every_way_are_never_repeated_and_the_two_numbers_add_up(
+    tmp_path: Path, events: int
+) -> None:
+    """3 % are reset before they count, 3 % after, 2 % get no answer, and the process is killed in between."""
+    moscow = datetime.now(timezone(timedelta(hours=3)))
+    if (moscow + timedelta(minutes=5)).date() != moscow.date():
+        pytest.skip("the day, by which VK tells its counts, ends while this runs")
+    rng = random.Random(events)
+    with Sandbox(SandboxConfig()) as box:
+        config = f"""
+timezone = "Europe/Moscow"
+[sources.crm]
+type = "jsonl"
+path = "sales.jsonl"
+id = "id"
+page_rows = 500
+[actions.sale]
+kind = "sale"
+vk = {{ goal = "crm_sale" }}
+[destinations.vk]
+pixel_id = "1234567"
+client_id = "sandbox-vk"
+client_secret = "sandbox-vk-secret"
+tracker_url = "{box.url}/tracker"
+api_url = "{box.url}"
+requests_per_second = 1000
+in_flight = 8
+timeout = "300ms"
+retry_after = "0s"
+"""
+        (tmp_path / "convsync.toml").write_text(config)
+        happened = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+        with (tmp_path / "sales.jsonl").open("w") as file:
+            for number in range(events):
+                at = {"occurred_at": happened.isoformat(), "value": "10.00", "currency": "RUB", "action": "sale"}
+                file.write(json.dumps({"id": f"s{number}", "rb_clickid": f"rb-{number}", **at}) + "\n")
+        for kind, rate in (
+            ("reset_before", 0.03),
+            ("reset_after", 0.03),
+            ("timeout_before", 0.01),
+            ("timeout_after", 0.01),
+        ):
+            box.faults.add({"on": "vk.tracker", "kind": kind, "rate": rate, "seconds": 1, "times": None})
+        killed = 0
+        for _ in range(10):
+            process = run(tmp_path, "sync", "--json")
+            time.sleep(0.3 + rng.random() * events / 2500)
+            process.send_signal(signal.SIGKILL)
+            killed += process.wait() == -signal.SIGKILL
+            process.stdout.close()  # type: ignore[union-attr]
+        assert killed >= 3, "the process was really killed while it worked"
+        for _ in range(20):
+            code, summary = wait(run(tmp_path, "sync", "--json"))
+            if code != 3:
+                break
+        assert code == 1, summary
+        assert wait(run(tmp_path, "costs", "pull", "--json"))[0] == 0
+        since = (moscow - timedelta(days=1)).date()
+        _, report = wait(run(tmp_path, "report", "--json", "--since", str(since), "--until", str(moscow.date())))
+        books = box.books()
+
+    rows, hits = rows_of(tmp_path), {key.partition("/")[2]: n for key, n in hits_at_vk(books).items()}
+    assert set(hits.values()) == {1}, "nothing is counted twice"
+    states = {f"rb-{row['external_id'][1:]}": row["state"] for row in rows}
+    assert len(states) == events
+    assert set(states.values()) == {"accepted", "unknown"}
+    accepted = {click for click, state in states.items() if state == "accepted"}
+    assert accepted <= set(hits), "what is accepted was counted"
+    unknown = events - len(accepted)
+    assert unknown > events * 0.04
+    (doubt,) = report["doubts"]
+    assert (doubt["unknown"], doubt["accepted"], doubt["counted"]) == (unknown, len(accepted), len(hits))
+    assert doubt["arrived"] == len(hits) - len(accepted), (
+        "what arrived of the doubtful ones, by the platform's own count"
+    )
     ledger = Ledger.open(tmp_path / "convsync.db", read_only=True)
     assert verify(ledger.store) == []
     ledger.close()

@@ -147,7 +147,7 @@ TAMPERINGS = {
     "a deleted event": "DELETE FROM event WHERE seq = 2",
     "other rows in a batch": "UPDATE batch SET items = '[1]' WHERE n > 1",
     "an action without delivery or skip": "INSERT INTO action SELECT 99, source, 'x99', action, kind, occurred_at, updated_at, value,"
-    " currency, order_id, status, platform, campaign, click, first_seen_at FROM action WHERE id = 1",
+    " currency, order_id, status, platform, campaign, click, person, lead_form, first_seen_at FROM action WHERE id = 1",
     "a time in seconds instead of milliseconds": "UPDATE action SET first_seen_at = 1700000000 WHERE id = 1",
     "an action that was told by both ways of one destination": "INSERT INTO delivery (action_id, destination_id, goal,"
     " revision, key, state, reached, status, part, clear, planned_at, updated_at) SELECT action_id, (SELECT id FROM"

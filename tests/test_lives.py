@@ -7,12 +7,13 @@ import tempfile
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from convsync.config.action import YandexTarget
+from convsync.config.action import VkTarget, YandexTarget
 from convsync.ledger import Patience
 from convsync.model import Action
 from convsync.sandbox import Sandbox, SandboxConfig
@@ -288,3 +289,88 @@ def _metrica_is_right(world: World, actions: dict[str, Action]) -> None:
             assert f"order-{name}" not in orders
             values.append(str(Decimal(str(rows[-1]["value"])).normalize()))
     assert sorted(one["price"] for one in offline) == sorted(values)
+
+
+VK_FAULTS = st.sampled_from(
+    [
+        None,
+        *[
+            {"on": on, "kind": kind}
+            for on in ("vk.new_list", "vk.list_add", "vk.tracker")
+            for kind in ("reset_after", "reset_before", "garbage", "cut_body")
+        ],
+        {"on": "vk.new_list", "kind": "reset_late", "seconds": 300},
+        {"on": "vk.new_list", "kind": "status", "status": 503, "applied": True},
+        {"on": "vk.new_list", "kind": "status", "status": 413},
+        {"on": "vk.lists", "kind": "status", "status": 500, "times": None},
+        {"on": "vk.lists", "kind": "html", "times": None},
+        {"on": "vk.*", "kind": "status", "status": 429, "times": None},
+        {"on": "vk.*", "kind": "reset_before", "rate": 0.5, "times": 3},
+    ]
+)
+"""A list that arrives late does so within the quarantine: past it, two of one name would be the platform's to drop."""
+VK_RUN = st.tuples(
+    st.integers(0, 14),  # how many more people
+    st.integers(0, 3),  # how many of those known by a phone turn out to have clicked
+    st.integers(0, 2),  # how many are cancelled
+    st.sampled_from(["new", "append"]),
+    st.sampled_from([60, 400, 1900, 7 * 3600]),  # seconds since the run before
+    VK_FAULTS,
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.lists(VK_RUN, min_size=1, max_size=7))
+def test_vk_hears_of_everybody_by_one_way_and_once(runs: list[tuple[int, int, int, str, int, Any]]) -> None:
+    clock = StandingClock()
+    with tempfile.TemporaryDirectory() as folder, Sandbox(SandboxConfig(), clock=clock, port=0) as box:
+        world = World(Path(folder), box, clock)
+        world.platforms = ("vk",)
+        world.patience = Patience(max_attempts=50, give_up_after=1e9, first_wait=0)
+        world.vk_target = lambda name: VkTarget(goal=f"crm_{name}", list="Sales")
+        world.source.page = 5
+        people: dict[int, Action] = {}
+        found = []
+        for more, clicked, cancelled, mode, seconds, fault in runs:
+            clock.advance(seconds)
+            for number in range(len(people), len(people) + more):
+                who = {"rb_clickid": None, "phone": f"+7916{number:07d}", "consent_ad_user_data": True}
+                people[number] = world.action(str(number), **who)
+            for number, known in list(people.items())[:clicked]:
+                people[number] = known._replace(rb_clickid=f"rb-{number}")
+            for number, known in list(people.items())[3 : 3 + cancelled]:
+                people[number] = known._replace(status="cancelled")
+            world.given(*people.values())
+            world.vk_options = {"mode": mode}
+            if fault:
+                box.faults.add(fault)
+            found += world.sync().findings
+            box.faults.clear()
+        for _ in range(8):
+            clock.advance(3 * 3600)
+            found += world.sync().findings
+        world.is_sound()
+        assert not [one for one in found if one.code == "bug" or "could not be built" in one.message]
+        rows, hits = world.rows("vk"), world.hits()
+        counted: dict[str, int] = {}
+        for one in world.lists():
+            for contact, count in one["by_contact"].items():
+                counted[contact] = counted.get(contact, 0) + count
+        assert set(counted.values()) <= {1}
+        assert set(hits.values()) <= {1}
+        listed = [row for row in rows if row["route"] == "vk.offline_list"]
+        assert {row["state"] for row in listed} <= {"confirmed", "pending", "superseded"}
+        assert len(counted) == sum(row["state"] == "confirmed" for row in listed)
+        assert sum(row["state"] == "pending" for row in listed) < 10, "fewer than a list takes"
+        called = [row for row in rows if row["route"] == "vk.pixel" and row["state"] != "superseded"]
+        assert {row["state"] for row in called} <= {"accepted", "unknown"}
+        assert sum(row["state"] == "accepted" for row in called) <= len(hits) <= len(called)
+        assert not {row["external_id"] for row in called} & {
+            row["external_id"] for row in listed if row["state"] == "confirmed"
+        }
+        world.ledger.close()
+        for number in range(len(people)):
+            told = [row for row in listed if row["external_id"] == str(number) and row["state"] != "pending"]
+            waits = any(row["external_id"] == str(number) and row["state"] == "pending" for row in listed)
+            if told and not waits:
+                assert b"7916%07d" % number not in (Path(folder) / "ledger.db").read_bytes()

@@ -71,7 +71,7 @@ class Desk(Route):
         key = key_of(action.source, action.external_id, action.action, self.name, "g")
         return Conversion(
             self.name, "g", orjson.dumps(body), None, action.status, value, action.currency, key,
-            "call" if call else "", adjusts=not call, clear=call,
+            "call" if call else "", adjusts=not call, clear=call, identity=action.email or "",
         )  # fmt: skip
 
     def redact(self, payload: bytes) -> bytes:
@@ -117,6 +117,68 @@ def refused(*rows: int) -> Answer:
 
 def shown(desk: Desk) -> list[tuple[str, bool, list[str]]]:
     return [(one.group.part, one.group.adjusts, [row[0] for row in one.rows]) for one in desk.requests]
+
+
+# -- how many share one
+
+
+def test_fewer_than_a_platform_takes_wait_and_the_run_says_so(world: World, desk: Desk) -> None:
+    desk.least = 3
+    world.given(world.action("1"), world.action("2"))
+    summary = world.sync()
+    assert (desk.requests, set(world.states("desk").values()), summary.exit_code) == ([], {"pending"}, 0)
+    (finding,) = summary.findings
+    assert (finding.level, finding.code) == ("info", "gathering")
+    assert finding.message.startswith("2 conversions are waiting until there are 3 of a kind")
+    world.given(world.action("1"), world.action("2"), world.action("3"))
+    assert world.sync().findings == []
+    assert shown(desk) == [("", False, ["1", "2", "3"])]
+    world.is_sound()
+
+
+def test_only_kinds_of_which_there_is_enough_go(world: World, desk: Desk) -> None:
+    desk.least = 2
+    world.given(world.action("call1"), world.action("2"), world.action("3"))
+    world.sync()
+    assert shown(desk) == [("", False, ["2", "3"])]
+    world.given(world.action("call1"), world.action("2"), world.action("3"), world.action("call4"))
+    world.sync()
+    assert shown(desk)[1:] == [("call", False, ["call1", "call4"])]
+
+
+def test_one_row_at_the_platform_stands_once_in_a_request(world: World, desk: Desk) -> None:
+    desk.distinct = True
+    world.given(*(world.action(name, email=who) for name, who in (("1", "a"), ("2", "b"), ("3", "a"), ("4", ""))))
+    world.sync()
+    assert shown(desk) == [("", False, ["1", "2", "4"]), ("", False, ["3"])]
+    world.is_sound()
+
+
+def test_repeats_of_a_row_do_not_make_a_request_long_enough(world: World, desk: Desk) -> None:
+    desk.distinct, desk.least = True, 2
+    world.given(world.action("1", email="a"), world.action("2", email="a"))
+    world.sync()
+    assert desk.requests == []
+    world.given(world.action("1", email="a"), world.action("2", email="a"), world.action("3", email="b"))
+    world.sync()
+    assert shown(desk) == [("", False, ["1", "3"])]
+    assert world.states("desk") == {"1": "accepted", "2": "pending", "3": "accepted"}
+
+
+def test_halves_of_a_refused_request_may_be_shorter(world: World, desk: Desk) -> None:
+    desk.least = 2
+    desk.answers = [Answer(Outcome(Verdict.RETURNED, "too many"), split=True)]
+    world.given(world.action("1"), world.action("2"))
+    world.sync()
+    assert [[row[0] for row in one.rows] for one in desk.requests] == [["1", "2"], ["1"], ["2"]]
+
+
+def test_a_dry_run_shows_only_what_would_go(world: World, desk: Desk) -> None:
+    desk.least = 2
+    world.given(world.action("1"))
+    told: list[Any] = []
+    summary = world.engine().rehearse(lambda name, rows: told.extend(rows))
+    assert (told, [one.code for one in summary.findings]) == ([], ["gathering"])
 
 
 # -- what shares a request

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from requests import ReadTimeout
 
 from convsync.destinations import Route
-from convsync.destinations.vk import REFUSALS_IN_A_ROW, Pixel
+from convsync.destinations.vk.pixel import REFUSALS_IN_A_ROW, Pixel
 from convsync.errors import ConfigError, Unclear
 from convsync.model import Action, Answer, Conversion, OnUnknown, Person, Skip, SkipReason, Verdict
 from convsync.net import Reply, Wire

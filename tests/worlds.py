@@ -9,11 +9,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from convsync.config.action import GoogleTarget, VkTarget, YandexTarget
 from convsync.destinations import Route
 from convsync.destinations.google.data_manager import DataManager
-from convsync.destinations.vk import Pixel
+from convsync.destinations.vk import Lists, Pixel
+from convsync.destinations.vk.api import Api
 from convsync.destinations.yandex import Conversions, Orders
+from convsync.errors import NotSent
 from convsync.ledger import Ledger, Patience
 from convsync.ledger.verify import verify
 from convsync.mapping import Address, Mapper, Rule
@@ -92,10 +96,13 @@ class World:
         self.routes: dict[str, Callable[[], Route | tuple[Route, ...]]] = {
             "google": self.google,
             "yandex": self.yandex,
-            "vk": self._vk,
+            "vk": self.vk,
         }
         self.yandex_target: Callable[[str], YandexTarget] = TARGETS["yandex"]
         self.yandex_options: dict[str, Any] = {}
+        self.vk_target: Callable[[str], VkTarget] = TARGETS["vk"]
+        self.vk_options: dict[str, Any] = {}
+        self.vk_bearer = ""
         self.names: tuple[str, ...] = ("lead", "sale")
 
     # -- given
@@ -126,7 +133,8 @@ class World:
         for name in self.names:
             addresses = []
             for platform in self.platforms:
-                target = self.yandex_target(name) if platform == "yandex" else TARGETS[platform](name)
+                told = {"yandex": self.yandex_target, "vk": self.vk_target}
+                target = told.get(platform, TARGETS[platform])(name)
                 known = [doors[platform, door] for door in target.doors]
                 addresses.append(Address(known[0], target, None, *known[1:]))
             rules[name] = Rule(name if name in ("lead", "sale") else "micro", tuple(addresses))
@@ -186,6 +194,10 @@ class World:
         self.clock.advance(5)
         return {goal: (one["reaches"], one["revenue"]) for goal, one in self.offline()["goals"].items()}
 
+    def lists(self) -> list[dict[str, Any]]:
+        """What the emulator knows of VK's lists of offline conversions, in the order they were made."""
+        return list(self.box.books()["vk"]["lists"]["lists"].values())
+
     def hits(self) -> dict[str, int]:
         """How often each click id hit the emulator's VK pixel."""
         pixels = self.box.books()["vk"]["pixels"].values()
@@ -242,11 +254,40 @@ class World:
             Conversions("yandex", wire=self.wire(), **options, **others),
         )
 
-    def _vk(self) -> Any:
-        return Pixel(
+    def vk(self) -> Any:
+        """Both doors of VK."""
+        pixel = Pixel(
             "vk",
             pixel_id="1234567",
             tracker_url=f"{self.box_url}/tracker",
             on_ambiguous=self.on_ambiguous,  # type: ignore[arg-type]
             wire=self.wire(keep_alive=False),
         )
+        api = Api("destinations.vk", tokens=_SignedIn(self), wire=self.wire(), url=self.box_url, rest=lambda _: None)
+        return pixel, Lists("vk", account="1234567", api=api, **self.vk_options)
+
+
+class _SignedIn:
+    """A bearer of the emulator's, got once a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def bearer(self) -> str:
+        if not self.world.vk_bearer:
+            form = {"grant_type": "client_credentials", "client_id": "sandbox-vk", "client_secret": "sandbox-vk-secret"}
+            url = f"{self.world.box_url}/api/v2/oauth2/token.json"
+            with requests.Session() as session:
+                session.trust_env = False
+                try:
+                    told = session.post(url, data=form, timeout=20)
+                except requests.RequestException as fault:
+                    raise NotSent("no token") from fault
+            if told.status_code != 200 or b"access_token" not in told.content:
+                raise NotSent("no token")
+            self.world.vk_bearer = told.json()["access_token"]
+        return self.world.vk_bearer
+
+    def renewed(self, dead: str) -> str:
+        self.world.vk_bearer = ""
+        return self.bearer()

@@ -27,7 +27,7 @@ class Rehearsal:
 
     def of(self, channel: Channel) -> None:
         """What would be sent to one destination."""
-        if not channel.open or not self.ledger.claim.due(channel.id, self.run.now()):
+        if not channel.open or not self.uploads.due(channel):
             return
         try:
             checked = self._through(channel)

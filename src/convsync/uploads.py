@@ -110,7 +110,13 @@ class Uploads:
         """Take the lease of a destination; what a dead run left in flight there becomes unknown, whatever the route."""
         route, run = destination.route, self.run
         number = self.ledger.runs.enlist(
-            route.name, route.platform, route.account, route.route, route.on_unknown, door=route.door
+            route.name,
+            route.platform,
+            route.account,
+            route.route,
+            route.on_unknown,
+            door=route.door,
+            identities="fixed" if route.fixed else "distinct" if route.distinct else "",
         )
         lease = self.ledger.claim.lease(number, run.id, now=run.now())
         counts = run.summary.destinations.setdefault(route.name, Counter())
@@ -181,7 +187,7 @@ class Uploads:
             return False
         if channel.failures and channel.active:
             return False  # after a failure one request at a time, until one succeeds
-        return bool(channel.pieces) or self.ledger.claim.due(channel.id, self.run.now())
+        return bool(channel.pieces) or self.due(channel)
 
     def claim(self, channel: Channel) -> Batch | None:
         route, pieces = channel.route, channel.pieces
@@ -197,8 +203,14 @@ class Uploads:
                 apart=route.apart,
                 changes=route.changes_apart,
                 goals=route.goals_together if self._many_goals(route) else None,
+                least=route.least,
+                distinct=route.distinct,
             ),
         )
+
+    def due(self, channel: Channel) -> bool:
+        """Whether a request could be made now."""
+        return self.ledger.claim.due(channel.id, self.run.now(), channel.route.least)
 
     def claimed(self, channel: Channel, claim: Callable[[Encode], Batch | None]) -> Batch | None:
         def encode(payloads: Sequence[bytes], token: str, group: Group) -> bytes:
@@ -367,7 +379,7 @@ class Uploads:
         rests = [
             channel.rest_until - now
             for channel in self.channels
-            if channel.open and channel.rest_until > now and self.ledger.claim.due(channel.id, self.run.now())
+            if channel.open and channel.rest_until > now and self.due(channel)
         ]
         return None if self.run.must_stop() or not rests else max(0.01, min(rests))
 

@@ -32,9 +32,10 @@ class Watch:
             self._look_around(name, channels)
         for channel in self.uploads.channels:
             self._late(channel)
+            self._too_few(channel)
             if channel.failures and channel.route.on_unknown is not OnUnknown.HOLD:
                 self.uploads.give_up(channel, "its last request came to nothing")
-            if channel.open and self.run.deadline_passed() and self.ledger.claim.due(channel.id, self.run.now()):
+            if channel.open and self.run.deadline_passed() and self.uploads.due(channel):
                 self.uploads.give_up(channel, "the deadline of the run came first")
 
     def _look_around(self, name: str, channels: Sequence[Channel]) -> None:
@@ -87,6 +88,18 @@ class Watch:
     def _unsettled(self, name: str, count: int, advice: str) -> None:
         self.run.unfinished = True
         self.run.find("warning", "unsettled", name, f"{conversions(count)} without a known outcome yet.", advice)
+
+    def _too_few(self, channel: Channel) -> None:
+        """What waits because a request to this platform needs more rows than there are yet."""
+        least, waiting = channel.route.least, self.ledger.claim.gathering
+        if least == 1 or not channel.open or self.uploads.due(channel):
+            return
+        if count := waiting(channel.id, self.run.now()):
+            self.run.find(
+                "info", "gathering", channel.route.name,
+                f"{conversions(count)} waiting until there are {least} of a kind: the platform takes no fewer at once.",
+                f"See: convsync ledger list --destination {channel.route.name} --state pending",
+            )  # fmt: skip
 
     def _late(self, channel: Channel) -> None:
         """Platforms tie a conversion to a visit or click of the last weeks: half of that span is too long to wait."""

@@ -13,7 +13,7 @@ from types import FrameType
 import click
 
 from convsync import __version__
-from convsync.cli import costs, export, google, ledger, money, runs, setup, trial, yandex
+from convsync.cli import costs, export, google, ledger, money, runs, setup, trial, vk, yandex
 from convsync.cli.frame import COMMON, Commands, Talk
 
 __all__ = ["commands", "main"]
@@ -29,7 +29,7 @@ Exit codes:
   130  interrupted; the next run settles"""
 
 SECTIONS = {
-    "Set up": (setup.init, google.google, yandex.yandex, setup.check),
+    "Set up": (setup.init, google.google, yandex.yandex, vk.vk, setup.check),
     "Every day": (runs.sync, runs.settle, runs.backfill, export.export, costs.costs),
     "Look": (money.report, ledger.ledger),
     "Try": (trial.demo, trial.sandbox),

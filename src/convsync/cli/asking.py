@@ -23,6 +23,7 @@ class Api(NamedTuple):
 
 ADS = Api("the Google Ads API", "ads_endpoint")
 DIRECT = Api("Yandex.Direct", "direct_url")
+VK = Api("the VK Ads API", "api_url")
 
 
 @dataclass

@@ -11,7 +11,14 @@ from convsync.errors import ConfigError, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from convsync.config import Config, DestinationSettings, GoogleSettings, SourceSettings, VkSettings, YandexSettings
+    from convsync.config import (
+        ActionSettings,
+        CommonSource,
+        Config,
+        DestinationSettings,
+        GoogleSettings,
+        YandexSettings,
+    )
     from convsync.destinations import Route
     from convsync.destinations.google.ads.client import AdsClient
     from convsync.destinations.yandex import Conversions, Orders
@@ -89,7 +96,9 @@ def routes(config: Config, name: str) -> tuple[Route, ...]:
         return (_google(config, name, settings),)
     if settings.platform == "yandex":
         return _yandex(config, name, settings)
-    return (_vk(name, settings),)
+    from convsync.cli import assemble_vk
+
+    return assemble_vk.routes(config, name, settings)
 
 
 def _google(config: Config, name: str, settings: GoogleSettings) -> Route:
@@ -97,10 +106,10 @@ def _google(config: Config, name: str, settings: GoogleSettings) -> Route:
         "customer_id": settings.customer_id,
         "login_customer_id": settings.login_customer_id,
         "client_id": settings.client_id,
-        "client_secret": _clear(settings.client_secret),
-        "refresh_token": _clear(settings.refresh_token),
+        "client_secret": clear(settings.client_secret),
+        "refresh_token": clear(settings.refresh_token),
         "credentials_file": settings.credentials_file,
-        "developer_token": _clear(settings.developer_token),
+        "developer_token": clear(settings.developer_token),
         "ads_endpoint": settings.ads_endpoint,
         "ads_api_version": settings.ads_api_version,
         "token_url": settings.token_url,
@@ -118,7 +127,7 @@ def _google(config: Config, name: str, settings: GoogleSettings) -> Route:
         "in_flight": settings.in_flight,
         "targets": [one.targets[name] for one in config.actions.values() if name in one.targets],
         "custom_variables": config.variables_of(name),
-        "wire": _wire(settings),
+        "wire": wire_of(settings),
     }
     if settings.api == "ads":
         from convsync.destinations.google import Ads
@@ -142,14 +151,14 @@ def reading(name: str, settings: GoogleSettings) -> Iterator[AdsClient]:
     from convsync.destinations.google.ads.client import AdsClient
     from convsync.destinations.google.auth import ADWORDS, SignIn
 
-    where, wire = f"destinations.{name}", _wire(settings)
+    where, wire = f"destinations.{name}", wire_of(settings)
     sign_in = SignIn(
         where,
         wire=wire,
         token_url=settings.token_url,
         client_id=settings.client_id,
-        client_secret=_clear(settings.client_secret),
-        refresh_token=_clear(settings.refresh_token),
+        client_secret=clear(settings.client_secret),
+        refresh_token=clear(settings.refresh_token),
         credentials_file=settings.credentials_file,
         scopes=(ADWORDS,),
     )
@@ -160,7 +169,7 @@ def reading(name: str, settings: GoogleSettings) -> Iterator[AdsClient]:
         endpoint=settings.ads_endpoint,
         version=settings.ads_api_version,
         login_customer_id=settings.login_customer_id,
-        developer_token=_clear(settings.developer_token),
+        developer_token=clear(settings.developer_token),
         ca_bundle=settings.ca_bundle,
     )
     try:
@@ -181,11 +190,11 @@ def direct(name: str, settings: YandexSettings, say: Callable[[str], None]) -> I
         return wire.stop.wait(seconds)
 
     slow = min(settings.requests_per_second, PER_SECOND)
-    wire = _wire(settings.model_copy(update={"requests_per_second": slow}))
+    wire = wire_of(settings.model_copy(update={"requests_per_second": slow}))
     try:
         yield Direct(
             f"destinations.{name}",
-            token=_clear(settings.direct_token) or _clear(settings.token) or "",
+            token=clear(settings.direct_token) or clear(settings.token) or "",
             wire=wire,
             url=settings.direct_url,
             version=settings.direct_version,
@@ -210,8 +219,8 @@ def _yandex_orders(name: str, settings: YandexSettings, targets: Sequence[Any]) 
     return Orders(
         name,
         counter_id=settings.counter_id,
-        token=_clear(settings.token) or "",
-        wire=_wire(settings),
+        token=clear(settings.token) or "",
+        wire=wire_of(settings),
         metrica_url=settings.metrica_url,
         counter_timezone=settings.counter_timezone,
         contact_hash=settings.contact_hash,
@@ -232,8 +241,8 @@ def _yandex_conversions(name: str, settings: YandexSettings, targets: Sequence[A
     return Conversions(
         name,
         counter_id=settings.counter_id,
-        token=_clear(settings.token) or "",
-        wire=_wire(settings.model_copy(update={"requests_per_second": slow})),
+        token=clear(settings.token) or "",
+        wire=wire_of(settings.model_copy(update={"requests_per_second": slow})),
         metrica_url=settings.metrica_url,
         send_client_id_type=settings.send_client_id_type,
         link_window=settings.link_window,
@@ -246,25 +255,12 @@ def _yandex_conversions(name: str, settings: YandexSettings, targets: Sequence[A
     )
 
 
-def _vk(name: str, settings: VkSettings) -> Route:
-    from convsync.destinations.vk import Pixel
-
-    return Pixel(
-        name,
-        pixel_id=settings.pixel_id,
-        wire=_wire(settings, keep_alive=False),
-        tracker_url=settings.tracker_url,
-        on_ambiguous=settings.on_ambiguous,
-        slash_encoding=settings.slash_encoding,
-        click_max_age=settings.click_max_age,
-        max_age=settings.max_age,
-        send_value=settings.send_value,
-        user_agent=settings.user_agent,
-        in_flight=settings.in_flight,
-    )
+def doors_of(action: ActionSettings, destination: str) -> Iterable[str]:
+    target = action.targets.get(destination)
+    return () if target is None else target.doors
 
 
-def _wire(settings: DestinationSettings, *, keep_alive: bool = True) -> Wire:
+def wire_of(settings: DestinationSettings, *, keep_alive: bool = True) -> Wire:
     from convsync.net import Wire
 
     if settings.ca_bundle is not None:
@@ -291,7 +287,7 @@ def _trusted(bundle: Path) -> None:
         ) from error
 
 
-def _clear(secret: Any) -> str | None:
+def clear(secret: Any) -> str | None:
     return None if secret is None else str(secret.get_secret_value())
 
 
@@ -311,7 +307,7 @@ def mapper(config: Config, made: Sequence[Destination]) -> Mapper:
             if known:
                 addresses.append(Address(known[0], target, _feeding(config, where), *known[1:]))
         rules[name] = Rule(action.kind.value, tuple(addresses), action.max_age)
-    return Mapper(rules, [one.route for one in made], config.phone_region)
+    return Mapper(rules, [one.route for one in made], config.phone_region, persons=config.tells_lead_forms())
 
 
 def _feeding(config: Config, destination: str) -> frozenset[str] | None:
@@ -325,6 +321,10 @@ def sources(config: Config, names: Sequence[str]) -> list[Source]:
 
 def source(config: Config, name: str) -> Source:
     settings = config.sources[name]
+    if settings.type == "vk_leads":
+        from convsync.cli import assemble_vk
+
+        return assemble_vk.leads(config, name, settings)
     common = _columns(config, name, settings)
     if settings.type == "sql":
         from convsync.sources.sql import SqlSource
@@ -353,7 +353,7 @@ def source(config: Config, name: str) -> Source:
     return JsonlSource(name, **files, **common)
 
 
-def _columns(config: Config, name: str, settings: SourceSettings) -> dict[str, Any]:
+def _columns(config: Config, name: str, settings: CommonSource) -> dict[str, Any]:
     """What every source is told about its columns."""
     return {
         "id": settings.id,

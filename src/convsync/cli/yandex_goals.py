@@ -117,15 +117,15 @@ def opened(config: Config, wanted: tuple[str, ...]) -> Iterator[dict[str, Metric
 
 
 def _metrica(name: str, settings: YandexSettings) -> Metrica:
-    from convsync.cli.assemble import _clear, _wire
+    from convsync.cli.assemble import clear, wire_of
     from convsync.destinations.yandex.metrica import Metrica
 
     return Metrica(
         f"destinations.{name}",
         counter_id=settings.counter_id,
-        token=(_clear(settings.token) or "").strip(),
+        token=(clear(settings.token) or "").strip(),
         url=settings.metrica_url,
-        wire=_wire(settings),
+        wire=wire_of(settings),
         jitter=random.uniform,
     )
 

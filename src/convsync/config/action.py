@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from convsync.config.destination import Consent, EventSource
-from convsync.config.values import Digits, Names, PositiveDuration, StrictModel, VkGoal, names
+from convsync.config.values import Digits, ListName, Names, PositiveDuration, StrictModel, VkGoal, names
 from convsync.model import Kind
 
 GATHERED = "(targets)"
@@ -19,6 +19,7 @@ YANDEX_STATUSES = ("IN_PROGRESS", "PAID", "CANCELLED", "SPAM")
 
 
 YandexId = Literal["yclid", "client_id", "user_id", "purchase_id"]
+VkContact = Literal["phone", "email"]
 _GOAL = re.compile(r"""[^\s,;:"']{1,255}""")
 
 
@@ -128,15 +129,35 @@ class YandexTarget(StrictModel):
 
 
 class VkTarget(StrictModel):
-    goal: VkGoal = Field(description="the name of a JavaScript goal of the pixel")
+    """`goal`: route pixel. `list`: route offline_list. Both: what the pixel cannot carry goes to the list.
+
+    `by` are the contacts that a list finds people by, the best first.
+    """
+
+    goal: VkGoal | None = None
+    list: ListName | None = None
+    by: Annotated[tuple[VkContact, ...], Field(min_length=1), BeforeValidator(names)] = ("phone", "email")
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.goal is None and self.list is None:
+            raise ValueError(
+                "needs `goal` (a JavaScript goal of the pixel: route pixel) or `list` (the name of a list of offline"
+                " conversions, to which phones or e-mails are sent: route offline_list)."
+            )
+        if "by" in self.model_fields_set and self.list is None:
+            raise ValueError("has `by`, which is for the contacts of a `list`: add `list`, or remove `by`.")
+        return self
 
     @property
     def goal_key(self) -> str:
-        return self.goal
+        return self.goal or self.list or ""
 
     @property
     def doors(self) -> dict[str, str]:
-        return {"": self.goal}
+        """By the door it goes through (see `Route.door`): what the ledger calls its goal there."""
+        found = {"": self.goal, "lists": self.list}
+        return {door: goal for door, goal in found.items() if goal is not None}
 
 
 TARGETS: dict[str, type[StrictModel]] = {"google": GoogleTarget, "yandex": YandexTarget, "vk": VkTarget}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from convsync.config.values import (
     ApiVersion,
@@ -180,6 +181,16 @@ def _slash(value: object) -> object:
     return "/" if value == "raw" else value
 
 
+def _whole_days(value: timedelta) -> timedelta:
+    if value % timedelta(days=1):
+        raise ValueError('must be whole days, such as "90d".')
+    return value
+
+
+VatRate = Literal["russia"] | Annotated[Decimal, Field(ge=0, lt=1, allow_inf_nan=False)]
+"""As a part of the net amount (0.22), or `russia`: 0.20 until the end of 2025, 0.22 from 2026."""
+
+
 class VkSettings(CommonDestination):
     ROUTE = "vk.pixel"
     ACCOUNT = "pixel_id"
@@ -188,14 +199,27 @@ class VkSettings(CommonDestination):
     pixel_id: Digits = Field(description="the number of the VK Ads (Top.Mail.Ru) pixel, digits only")
     client_id: Text | None = None
     client_secret: Secret | None = None
+    agency_client_name: Text | None = None
+    agency_client_id: Digits | None = None
+    agency_token: Secret | None = None
     tracker_url: Url = "https://top-fwz1.mail.ru/tracker"
     api_url: Url = "https://ads.vk.com"
+    api_timeout: PositiveDuration = timedelta(seconds=60)
+    api_requests_per_second: Rate = 2.0
     on_ambiguous: Literal["hold", "retry"] = "hold"
     slash_encoding: Annotated[Literal["/", "%2F"], BeforeValidator(_slash)] = "/"
     click_max_age: PositiveDuration = timedelta(days=30)
     max_age: PositiveDuration = timedelta(days=30)
     user_agent: HeaderText = "convsync"
     send_value: bool = True
+    list_mode: Literal["new", "append"] = "new"
+    list_header: HeaderText = "ID,date"
+    list_fields_mode: Literal["fields", "data_json"] = "fields"
+    list_min_rows: Count = 10
+    list_max_rows: Count = 20_000
+    contact_hash: Literal["none", "md5"] = "none"
+    attribution_period: Annotated[PositiveDuration, AfterValidator(_whole_days)] = timedelta(days=90)
+    vat_rate: VatRate | None = None
     timeout: PositiveDuration = timedelta(seconds=10)
     connect_timeout: PositiveDuration = timedelta(seconds=3)
     in_flight: Annotated[int, Field(ge=1, le=64)] = 5
@@ -203,8 +227,18 @@ class VkSettings(CommonDestination):
 
     @classmethod
     def needs(cls, get: Callable[[str], Any], *, reading: bool) -> tuple[str, ...]:
-        """The pixel takes events from anybody; only cost and goals ask who is there."""
+        """The pixel takes events from anybody; lists, cost and goals ask who is there."""
         return ("client_id", "client_secret") if reading else ()
+
+    @model_validator(mode="after")
+    def _one_client(self) -> Self:
+        if self.agency_client_name and self.agency_client_id:
+            raise ValueError("has both agency_client_name and agency_client_id. Keep one: both name the same client.")
+        if self.agency_token and not (self.agency_client_name or self.agency_client_id):
+            raise ValueError("has agency_token, which is for a client of an agency: add agency_client_name.")
+        if self.list_max_rows < self.list_min_rows:
+            raise ValueError("has a list_max_rows below list_min_rows: no list would ever be sent.")
+        return self
 
 
 def _filled(value: Any) -> bool:

@@ -213,6 +213,9 @@ Language = Annotated[str, _matching(r"[a-z]{2}", 'must be a language code of two
 Text = Annotated[str, _matching(r"(?s).*\S.*", "must not be empty.")]
 HeaderText = Annotated[str, _matching(r"[\x20-\x7e]+", "must be plain Latin text on one line.")]
 VkGoal = Annotated[str, _matching(r"[A-Za-z0-9_\-]{1,64}", "must be 1 to 64 Latin letters, digits, _ or -.")]
+ListName = Annotated[
+    str, _matching(r"[\w.()+-]([\w .()+-]{0,58}[\w.()+-])?", "must be 1 to 60 letters, digits, blanks or _ . ( ) + -")
+]
 
 
 def _zone(value: Any) -> Any:

@@ -54,6 +54,10 @@ class Route(Protocol):
     fixed: bool = False
     """Whether what identifies a row at the platform is part of the row, so that `merge` carries it from the first
     telling into each change, and `shift` makes room where two conversions would be one row there."""
+    distinct: bool = False
+    """Where rows are told apart: whether one request holds each identity only once."""
+    least: int = 1
+    """How many rows one request must have: fewer wait for more. Only where rows are told apart."""
     goals_together: int | None = None
     """How many goals the rows of one request may have between them; None: any number."""
     batch_rows: int

@@ -50,13 +50,21 @@ ADJUSTS = f"(d.revision > 1 AND EXISTS ({EARLIER.format('1')} AND (e.reached & 1
 change of what is not there would be lost; a refund never is, for that would make a conversion."""
 
 DUE = f"""
-SELECT d.id, d.goal, d.part, {ADJUSTS} FROM delivery d
+SELECT d.id, d.goal, d.identity, d.part, {ADJUSTS} FROM delivery d
 WHERE d.destination_id = :destination AND d.state = 'pending' AND d.not_before <= :now
   AND (d.after_id IS NULL OR NOT EXISTS ({OPEN_BEFORE}))
 ORDER BY d.not_before, d.id"""
 
 PARTS = DUE.replace(ADJUSTS, "0")
 """The same where a change and a first telling look alike."""
+
+ENOUGH = f"""
+SELECT d.goal, d.part FROM delivery d
+WHERE d.destination_id = :destination AND d.state = 'pending' AND d.not_before <= :now
+  AND (d.after_id IS NULL OR NOT EXISTS ({OPEN_BEFORE}))
+GROUP BY d.goal, d.part HAVING count(DISTINCT coalesce(d.identity, d.id)) >= :least
+ORDER BY min(d.not_before), min(d.id) LIMIT 1"""
+"""Goal and part of which enough is due for a request that needs so many rows."""
 
 THESE = ("FROM delivery d\n", "FROM json_each(:ids) j CROSS JOIN delivery d ON d.id = j.value\n", 1)
 
@@ -149,19 +157,29 @@ class Claimer:
         apart: bool = False,
         changes: bool = True,
         goals: int | None = None,
+        least: int = 1,
+        distinct: bool = False,
     ) -> Batch | None:
         """Move up to `limit` due deliveries (or those of `ids` that are due) to `in_flight` and store their request.
 
         `apart`: only those that may share a request with the one that is due first (`changes`: changes share none with
-        first tellings), and have no more than `goals` goals between them.
+        first tellings), have no more than `goals` goals between them, are at least `least` unless `ids` are given, and, if
+        `distinct`, are no two rows with one identity.
         """
         with self.store.atomic() as conn:
             self._still_ours(lease.destination_id, lease.epoch)
             number = (conn.execute("SELECT max(id) FROM batch").fetchone()[0] or 0) + 1
             bound = {"batch": number, "now": now, "destination": lease.destination_id, "limit": limit}
             group = WHOLE
-            if apart and (ids is not None or goals is not None or self._mixed(lease.destination_id)):
-                ids, group = self._together(DUE if changes else PARTS, bound, ids, limit, goals)
+            if apart and (
+                distinct or least > 1 or ids is not None or goals is not None or self._mixed(lease.destination_id)
+            ):
+                due, kind = DUE if changes else PARTS, None
+                if ids is None and least > 1:
+                    kind = self._enough(bound, least)
+                    if kind is None:
+                        return None
+                ids, group = self._together(due, bound, ids, limit, goals, kind, distinct=distinct)
             if ids is None:
                 claimed = conn.execute(CLAIM, bound)
             else:
@@ -226,17 +244,37 @@ class Claimer:
         query = "SELECT 1 FROM delivery WHERE destination_id = ? AND state = 'pending' AND (part <> '' OR revision > 1) LIMIT 1"
         return self.store.one(query, (destination_id,)) is not None
 
+    def _enough(self, bound: dict[str, Any], least: int) -> tuple[str, str] | None:
+        """Goal and part of what is due first, of those of which there is enough for a request."""
+        found: tuple[str, str] | None = self.store.conn.execute(ENOUGH, bound | {"least": least}).fetchone()
+        return found and (found[0], found[1])
+
     def _together(
-        self, due: str, bound: dict[str, Any], ids: Sequence[int] | None, limit: int, goals: int | None
+        self,
+        due: str,
+        bound: dict[str, Any],
+        ids: Sequence[int] | None,
+        limit: int,
+        goals: int | None,
+        only: tuple[str, str] | None,
+        *,
+        distinct: bool,
     ) -> tuple[list[int], Group]:
-        """What is due first, and what may share its request. One look at what is due, which ends with the last row."""
+        """What is due first (`only`: of this goal and part), and what may share its request. One look at what is due, which
+        ends with the last row."""
         query = due if ids is None else due.replace(*THESE)
         found = self.store.conn.execute(query, bound if ids is None else bound | {"ids": _json(ids)})
-        kind, chosen, named = ("", 0), list[int](), set[str]()
-        for number, goal, *own in found:
+        kind, chosen, named, seen = ("", 0), list[int](), set[str](), set[str]()
+        for number, goal, identity, *own in found:
+            if only is not None and (goal, own[0]) != only:
+                continue
             kind = kind if chosen else tuple(own)
             if tuple(own) != kind or (goal not in named and len(named) == goals):
                 continue
+            if distinct and identity is not None:
+                if identity in seen:
+                    continue
+                seen.add(identity)
             named.add(goal)
             chosen.append(number)
             if len(chosen) == limit:
@@ -271,14 +309,21 @@ class Claimer:
         source, external_id, action = self.store.conn.execute(query, (delivery_id,)).fetchone()
         return source, external_id, action
 
-    def due(self, destination_id: int, now: int) -> bool:
-        """Whether anything could be claimed now."""
+    def due(self, destination_id: int, now: int, least: int = 1) -> bool:
+        """Whether a request of at least so many rows could be claimed now."""
+        if least > 1:
+            return self._enough({"destination": destination_id, "now": now}, least) is not None
         found = self.store.one(
             "SELECT 1 FROM delivery d WHERE d.destination_id = ? AND d.state = 'pending' AND d.not_before <= ?"
             f" AND (d.after_id IS NULL OR NOT EXISTS ({OPEN_BEFORE})) LIMIT 1",
             (destination_id, now),
         )
         return found is not None
+
+    def gathering(self, destination_id: int, now: int) -> int:
+        """How many deliveries are due and wait for others."""
+        query = "SELECT count(*) FROM delivery WHERE destination_id = ? AND state = 'pending' AND not_before <= ?"
+        return int(self.store.one(query, (destination_id, now)))
 
     # -- what a dead run left behind
 

@@ -350,6 +350,8 @@ class Recorder:
             conn.executemany("UPDATE payload SET body = ? WHERE delivery_id = ?", [(redact(b), n) for n, b in found])
             left = 0 if whole else 2
             conn.executemany("UPDATE delivery SET clear = ? WHERE id = ?", [(left, number) for number, _ in found])
+        if found:
+            self.store.forget()
         return len(found)
 
 

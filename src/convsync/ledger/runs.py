@@ -45,15 +45,29 @@ class Runs:
             )
         return head
 
-    def enlist(self, name: str, platform: str, account: str, route: str, on_unknown: str, *, door: str = "") -> int:
+    def enlist(
+        self,
+        name: str,
+        platform: str,
+        account: str,
+        route: str,
+        on_unknown: str,
+        *,
+        door: str = "",
+        identities: str = "",
+    ) -> int:
         """The number of a destination. Its account is part of what its deliveries are, and can never change."""
         with self.store.atomic() as conn:
             row = conn.execute(
                 "SELECT id, platform, account FROM destination WHERE name = ? AND door = ?", (name, door)
             ).fetchone()
             if row is None:
-                sql = "INSERT INTO destination (name, door, platform, account, route, on_unknown) VALUES (?, ?, ?, ?, ?, ?)"
-                return int(conn.execute(sql, (name, door, platform, account, route, on_unknown)).lastrowid or 0)
+                sql = (
+                    "INSERT INTO destination (name, door, platform, account, route, on_unknown, identities)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+                )
+                told = (name, door, platform, account, route, on_unknown, identities)
+                return int(conn.execute(sql, told).lastrowid or 0)
             if (row[1], row[2]) != (platform, account) and self._reached(row[0]):
                 raise ConfigError(
                     f"[destinations.{name}] was {row[1]} account {row[2]} until now, and is {platform} account {account}"
@@ -61,9 +75,9 @@ class Runs:
                     "What was sent belongs to the old account: give the new one a section name of its own.",
                 )
             conn.execute(
-                "UPDATE destination SET platform = ?, account = ?, route = ?, on_unknown = ?, learned = CASE"
+                "UPDATE destination SET platform = ?, account = ?, route = ?, on_unknown = ?, identities = ?, learned = CASE"
                 " WHEN account = ? THEN learned ELSE '{}' END WHERE id = ?",
-                (platform, account, route, on_unknown, account, row[0]),
+                (platform, account, route, on_unknown, identities, account, row[0]),
             )
             return int(row[0])
 

@@ -102,6 +102,17 @@ class Store:
             self._rehearsing = False
             self.conn.execute("ROLLBACK")
 
+    def forget(self) -> None:
+        """Take what was overwritten out of the write-ahead log as well, where it would stand until the log is written anew.
+
+        As far as readers let it: what one of them still sees goes with the last connection, or with the next call.
+        """
+        if self._rehearsing:
+            return
+        self.conn.execute("PRAGMA busy_timeout = 1000")
+        self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self.conn.execute("PRAGMA busy_timeout = 30000")
+
     def rows(self, sql: str, parameters: dict[str, Any] | tuple[Any, ...] = ()) -> Iterator[dict[str, Any]]:
         """Read rows as dictionaries, one at a time."""
         cursor = self.conn.execute(sql, parameters)

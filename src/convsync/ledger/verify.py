@@ -24,7 +24,7 @@ CODE = {state: number + 1 for number, state in enumerate(STATES)}
 SHOWN = 20
 """How many broken rows one finding names."""
 
-CONTACT = re.compile(rb'[^\s"@]@[^\s"@]+\.[^\s"@]|"\+\d{7}')
+CONTACT = re.compile(rb'[^\s"@]@[^\s"@]+\.[^\s"@]|"\+\d{7}|"phone":"\d{7,15}"')
 """An e-mail address (not every order id with an @ is one), or a phone number."""
 
 Check = Callable[[Store], Iterator[str]]
@@ -123,20 +123,29 @@ def a_held_route_sends_once(store: Store) -> Iterator[str]:
 
 
 def rows_stay_what_they_were(store: Store) -> Iterator[str]:
-    """Where a platform tells rows apart by what is in them: no two keys are one row there, and no key ever is two."""
+    """Where a platform tells rows apart by what is in them: no two keys are one row there, and no key ever is two; or no
+    two of one request, where each request is a table of its own."""
     shared = store.conn.execute(
-        "SELECT min(id), max(id) FROM delivery WHERE identity IS NOT NULL AND (reached OR attempts)"
-        " GROUP BY destination_id, identity HAVING count(DISTINCT key) > 1"
+        "SELECT min(d.id), max(d.id) FROM destination t JOIN delivery d ON d.destination_id = t.id"
+        " WHERE t.identities = 'fixed' AND d.identity IS NOT NULL AND (d.reached OR d.attempts)"
+        " GROUP BY t.id, d.identity HAVING count(DISTINCT d.key) > 1"
     )
     yield from (f"deliveries {one} and {two} are one row at their platform" for one, two in shared.fetchmany(SHOWN))
     moved = store.conn.execute(
         "SELECT d.id, e.id FROM delivery d JOIN delivery e ON e.action_id = d.action_id AND e.goal = d.goal"
         " AND e.destination_id = d.destination_id AND e.revision < d.revision AND e.identity <> d.identity"
+        " JOIN destination t ON t.id = d.destination_id AND t.identities = 'fixed'"
         " WHERE d.identity IS NOT NULL AND e.reached AND d.attempts"
     )
     yield from (
         f"delivery {one} is another row at its platform than delivery {two}" for one, two in moved.fetchmany(SHOWN)
     )
+    twice = store.conn.execute(
+        "SELECT b.id FROM destination t JOIN batch b ON b.destination_id = t.id CROSS JOIN json_each(b.items) i"
+        " CROSS JOIN delivery d ON d.id = i.value WHERE t.identities = 'distinct' AND d.identity IS NOT NULL"
+        " GROUP BY b.id, d.identity HAVING count(*) > 1"
+    )
+    yield from (f"batch {row[0]} holds one row of its platform twice" for row in twice.fetchmany(SHOWN))
 
 
 def each_action_goes_by_one_way(store: Store) -> Iterator[str]:
@@ -163,7 +172,7 @@ def no_contact_in_clear(store: Store) -> Iterator[str]:
     """
     found = store.conn.execute(
         "SELECT delivery_id, body FROM payload p JOIN delivery d ON d.id = p.delivery_id WHERE d.clear <> 1"
-        " AND (instr(body, CAST('@' AS BLOB)) > 0 OR (instr(body, CAST('\"+' AS BLOB)) > 0"
+        " AND (instr(body, CAST('@' AS BLOB)) > 0 OR instr(body, CAST('\"phone\":\"' AS BLOB)) > 0 OR (instr(body, CAST('\"+' AS BLOB)) > 0"
         "  AND CAST(body AS TEXT) GLOB '*\"+[0-9][0-9][0-9][0-9][0-9][0-9][0-9]*'))"
     )
     clear = (number for number, body in found if CONTACT.search(body))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import ROUND_HALF_UP
 from typing import Any, Literal, NamedTuple
@@ -82,7 +82,9 @@ class Pixel(Route):
         send_value: bool = True,
         user_agent: str | None = None,
         in_flight: int = 5,
+        ready: Callable[[], list[Finding]] | None = None,
     ) -> None:
+        """`ready` looks at the account through the VK Ads API, where there are keys for it."""
         self.name = name
         self.account = pixel_id
         self.wire = wire
@@ -96,6 +98,7 @@ class Pixel(Route):
         self._slash = slash_encoding
         self._send_value = send_value
         self._headers = {"User-Agent": user_agent} if user_agent else {}
+        self._ready = ready
         self._refusals = 0
         self._lock = threading.Lock()
         self._check_settings()
@@ -103,7 +106,7 @@ class Pixel(Route):
     # -- from an action to a call of a goal ------------------------------------------------------------------
 
     def convert(self, action: Action, person: Person, target: Any, value: int | None) -> Conversion | Skip:
-        if not GOAL.fullmatch(target.goal):
+        if not target.goal or not GOAL.fullmatch(target.goal):
             raise ConfigError(
                 f"actions.{action.action}: {target.goal!r} cannot be a goal of a VK pixel.",
                 "It is 1 to 64 Latin letters, digits, _ or -.",
@@ -118,7 +121,7 @@ class Pixel(Route):
         amount = None if value is None or not self._send_value else _whole(value, action.currency)
         call = {"goal": target.goal, "value": amount, found.kind: found.text}
         payload = orjson.dumps({name: part for name, part in call.items() if part is not None})
-        return Conversion(self.name, target.goal_key, payload, None, action.status, value, action.currency)
+        return Conversion(self.name, target.goal, payload, None, action.status, value, action.currency)
 
     def _identified(self, action: Action) -> _Id | Skip:
         """The click id, if it can be one; else the user id; else why neither."""
@@ -223,9 +226,15 @@ class Pixel(Route):
         return Answer(Outcome(Verdict.RETURNED, said), halt=finding)
 
     def probe(self) -> list[Finding]:
-        message = f"pixel {self.account}: the tracker takes every call and tells nothing, so it is not asked here."
-        advice = "Compare the goals of the pixel in VK Ads with the [actions.*] sections: their names must be equal."
-        findings = [Finding("info", "not_checkable", self._where, message, advice)]
+        if self._ready is not None:
+            findings = self._ready()
+        else:
+            message = f"pixel {self.account}: the tracker takes every call and tells nothing, so it is not asked here."
+            advice = (
+                "Compare the goals of the pixel in VK Ads with the [actions.*] sections: their names must be equal."
+                " With client_id and client_secret of the VK Ads API this is done here."
+            )
+            findings = [Finding("info", "not_checkable", self._where, message, advice)]
         if self.on_unknown is OnUnknown.RESEND:
             message = "on_ambiguous is retry: a conversion whose answer was lost is sent again and may count twice."
             findings.append(Finding("warning", "may_count_twice", self._where, message, 'Write "hold" to be asked.'))
