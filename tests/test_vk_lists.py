@@ -187,7 +187,7 @@ def judged(status: int, told: Any, count: int = 12) -> Answer:
     lists = route()
     body = lists.encode(rows(count), TOKEN)
     raw = told if isinstance(told, bytes) else orjson.dumps(told)
-    return list_replies.judge(lists._api, Reply(status, {}, raw), count, files.lines_of(body)[1:])
+    return list_replies.judge(lists._api, Reply(status, {}, raw), count, files.lines_of(body)[1:], "ID,date")
 
 
 def of_lines(*lines: tuple[str, str], field: str = "list_users") -> dict[str, Any]:
@@ -206,6 +206,38 @@ def test_a_contact_that_stands_twice_goes_in_another_list() -> None:
     assert (answer.rows[3].verdict, answer.default.verdict) == (Verdict.LATER, Verdict.RETURNED)
 
 
+def test_of_two_days_of_a_contact_that_vk_names_both_one_stays() -> None:
+    days = [made(action(external_id=day, phone="+79169999999", occurred_at=NOON - timedelta(int(day)))) for day in "12"]
+    lists = route()
+    body = lists.encode([*rows(10), *(one.payload for one in days)], TOKEN)
+    told = of_lines(*[(line, "duplicated_user_id") for line in files.lines_of(body)[-2:]])
+    reply = Reply(400, {}, orjson.dumps(told))
+    answer = list_replies.judge(lists._api, reply, 12, files.lines_of(body)[1:], "ID,date")
+    assert {at: one.verdict for at, one in answer.rows.items()} == {11: Verdict.LATER}
+
+
+def test_a_line_with_a_code_that_nobody_knows_is_left_till_nothing_else_is_wrong() -> None:
+    answer = judged(
+        400, of_lines(("79160000003,21.11.2026", "invalid_phone"), ("79160000004,21.11.2026", "no 79160000004"))
+    )
+    assert list(answer.rows) == [3]
+    assert "79160000004" not in repr(answer)
+
+
+def test_too_few_without_the_lines_that_are_wrong_refuses_these() -> None:
+    answer = judged(400, of_lines(("79160000003,21.11.2026", "invalid_phone"), ("", "not_enough_ids")))
+    assert {at: one.verdict for at, one in answer.rows.items()} == {3: Verdict.REFUSED}
+
+
+def test_a_list_of_nothing_but_bad_rows_is_no_fault_of_the_rows() -> None:
+    answer = judged(400, of_lines(*[(f"7916{number:07d},21.11.2026", "invalid_phone") for number in range(12)]))
+    assert (answer.rows, answer.default.verdict, answer.halt and answer.halt.code) == (
+        {},
+        Verdict.RETURNED,
+        "rows_refused",
+    )
+
+
 def test_lines_that_vk_does_not_show_are_never_guessed_from_a_number() -> None:
     answer = judged(400, of_lines(("", "invalid_phone")))
     assert (answer.rows, answer.default.verdict) == ({}, Verdict.LATER)
@@ -216,6 +248,7 @@ def test_lines_that_vk_does_not_show_are_never_guessed_from_a_number() -> None:
     ("told", "code"),
     [
         (of_lines(("ID,date", "invalid_csv_header")), "list_form"),
+        (of_lines(("ID,date", "invalid_phone")), "list_form"),
         (of_lines(("79160000003,21.11.2026", "csv_line_column_index_error")), "list_form"),
         ({"error": {"code": "file_reading_error", "message": ""}}, "list_form"),
         (of_lines(("79160000003,21.11.2026", "invalid_md5")), "list_hash"),
@@ -413,6 +446,22 @@ def test_what_never_arrived_is_sent_again_after_the_quarantine(lists: World, kin
     assert one["name"].endswith(next(iter(lists.ledger.store.conn.execute("SELECT token FROM batch")))[0])
 
 
+def test_who_withdraws_consent_while_a_list_is_in_doubt_is_not_sent_again(lists: World) -> None:
+    lists.box.faults.add(on="vk.new_list", kind="reset_before", times=1)
+    lists.given(*people(lists, 10))
+    lists.sync()
+    lists.given(*people(lists, 9), person_of(lists, 9, consent_ad_user_data=False))
+    lists.clock.advance(1200)
+    lists.sync()
+    lists.clock.advance(1200)
+    summary = lists.sync()
+    assert (lists.lists(), summary.exit_code) == ([], 1)
+    assert {row["external_id"]: row["reason"] for row in lists.rows("vk")}["p9"] == "consent_denied"
+    assert set(lists.states("vk").values()) == {"held"}
+    assert not in_file(lists, b"79160000009")
+    assert in_file(lists, b"79160000001"), "a person may still have the others sent again"
+
+
 def test_a_list_that_is_shown_late_is_not_sent_again(lists: World) -> None:
     lists.box.config.vk.lists.list_delay_s = 300
     lists.box.faults.add(on="vk.new_list", kind="reset_after", times=1)
@@ -446,6 +495,16 @@ def test_lines_that_vk_refuses_are_refused_and_the_others_go(lists: World) -> No
     assert lists.states("vk") == {f"p{number}": "refused" if number == 3 else "accepted" for number in range(11)}
     assert [one["rows"] for one in lists.lists()] == [10]
     assert not in_file(lists, b"79160000003")
+
+
+def test_a_run_ends_where_vk_refuses_list_after_list(lists: World) -> None:
+    lists.given(*people(lists, 60))
+    for number in range(60):
+        told = of_lines((f"7916{number:07d},22.11.2026", "invalid_phone"))
+        lists.box.faults.add(on="vk.new_list", kind="status", status=400, body=told, times=1)
+    summary = lists.sync()
+    assert "rows_refused" in {one.code for one in summary.findings}
+    assert summary.destinations["vk"]["refused"] == 20
 
 
 def test_what_is_left_of_a_refused_list_waits_for_enough(lists: World) -> None:

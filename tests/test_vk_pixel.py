@@ -109,7 +109,7 @@ def test_digits_are_refused_only_when_they_stand_in_another_column_too() -> None
     assert b"rb_clickid" in made(action(rb_clickid=digits)).payload
 
 
-@pytest.mark.parametrize("text", ["a\nb", "a%0Ab", "x" * 513])
+@pytest.mark.parametrize("text", ["a\nb", "a%0Ab", "a%FFb", "x" * 513])
 def test_a_click_id_no_address_should_hold_is_refused(text: str) -> None:
     assert skipped(action(rb_clickid=text)).reason is SkipReason.BAD_IDENTIFIER
 

@@ -230,6 +230,13 @@ def test_new_tokens_whose_answers_are_lost_do_not_use_up_all_five(runs: Runs) ->
     assert (runs.book()["new"], runs.tokens().kept().asked, runs.tokens().kept().lost) == (4, 4, 0)
 
 
+def test_a_clock_that_was_ahead_when_answers_were_lost_stops_nothing(runs: Runs) -> None:
+    tokens = runs.tokens()
+    with Vault(runs.ledger).lock(1):
+        Vault(runs.ledger).keep(OWN.key(runs.box.url), Kept(lost=2, asked_at=NOW + timedelta(days=400)).written())
+    assert tokens.bearer()
+
+
 def test_a_new_token_that_was_certainly_not_made_is_not_counted(runs: Runs) -> None:
     runs.box.faults.add(on="vk.token", kind="status", status=429, headers={"Retry-After": "900"})
     with pytest.raises(NotSent) as stop:

@@ -143,6 +143,7 @@ class Settling:
         if not channel.ready:
             self.uploads.learn(channel)
             return
+        channel.counts["held"] += self.ledger.record.withdraw(doubt.batch_id, now=self.run.now(), run_id=self.run.id)
         self.uploads.renew(channel)
         batch = self.uploads.claimed(
             channel,

@@ -136,6 +136,7 @@ class Uploads:
             None if route.first_max_age is None else milliseconds(route.first_max_age),
             route.tells_more,
             route.fixed,
+            route.titles,
             route.shift if route.fixed else None,
         )
         self.ledger.claim.take_over(lease, now=run.now(), run_id=run.id)
@@ -187,6 +188,8 @@ class Uploads:
             return False
         if channel.failures and channel.active:
             return False  # after a failure one request at a time, until one succeeds
+        if channel.route.hides_doubt and self.ledger.claim.in_doubt(channel.id):
+            return False
         return bool(channel.pieces) or self.due(channel)
 
     def claim(self, channel: Channel) -> Batch | None:
@@ -391,12 +394,23 @@ class Uploads:
             name = channel.route.name
             goals = self.goals.get((name, channel.route.door), frozenset())
             gone = self.ledger.record.retire(channel.id, goals, now=self.run.now(), run_id=self.run.id)
-            channel.counts["superseded"] += gone
-            if gone:
-                self.run.find(
-                    "warning", "goal_gone", name, f"{conversions(gone)} not sent: their goal is not configured any more.",
-                    "If it was mended, `convsync backfill` plans them for the new one.",
-                )  # fmt: skip
+            self._tell_of_gone(name, channel.counts, gone)
+        for number, name in self.shut():
+            gone = self.ledger.record.retire(number, frozenset(), now=self.run.now(), run_id=self.run.id)
+            self._tell_of_gone(name, self.run.summary.destinations[name], gone)
+
+    def shut(self) -> list[tuple[int, str]]:
+        """Doors of these destinations that there was a route for once, and is none in this configuration: their numbers
+        and names."""
+        return self.ledger.runs.shut({one.route.name for one in self.channels}, {one.id for one in self.channels})
+
+    def _tell_of_gone(self, name: str, counts: Counter[str], gone: int) -> None:
+        counts["superseded"] += gone
+        if gone:
+            self.run.find(
+                "warning", "goal_gone", name, f"{conversions(gone)} not sent: their goal is not configured any more.",
+                "If it was mended, `convsync backfill` plans them for the new one.",
+            )  # fmt: skip
 
     def expire(self, before_id: int) -> None:
         """What waited in the ledger since earlier runs and is now too old for its platform."""
@@ -443,6 +457,8 @@ class Uploads:
         """Contacts in clear of what has its verdict: nothing more is to be sent with them."""
         for channel in self.channels:
             self.ledger.record.redact(channel.id, channel.route.redact, whole=channel.route.redacted_is_whole)
+        for number, _ in self.shut():
+            self.ledger.record.redact(number, lambda payload: b"{}")
 
 
 class _CannotEncode(Exception):

@@ -30,6 +30,8 @@ class Watch:
             by_name.setdefault(channel.route.name, []).append(channel)
         for name, channels in by_name.items():
             self._look_around(name, channels)
+        for number, name in self.uploads.shut():
+            self._shut(number, name)
         for channel in self.uploads.channels:
             self._late(channel)
             self._too_few(channel)
@@ -84,6 +86,16 @@ class Watch:
             )  # fmt: skip
         if exported or name in self.by_file:
             self._look_at_files(name, channels)
+
+    def _shut(self, number: int, name: str) -> None:
+        """What went by a way in that this configuration has no keys or settings for."""
+        standing = self.ledger.record.standing(number)
+        if count := standing[State.UNKNOWN] + standing[State.HELD] + standing[State.IN_FLIGHT]:
+            self.run.find(
+                "error", "shut", name,
+                f"{conversions(count)} in doubt or held that went by another way in, for which this configuration has no keys.",
+                "Put them back until that is settled, or decide: convsync ledger resolve.",
+            )  # fmt: skip
 
     def _unsettled(self, name: str, count: int, advice: str) -> None:
         self.run.unfinished = True

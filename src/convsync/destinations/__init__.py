@@ -58,6 +58,10 @@ class Route(Protocol):
     """Where rows are told apart: whether one request holds each identity only once."""
     least: int = 1
     """How many rows one request must have: fewer wait for more. Only where rows are told apart."""
+    titles: bool = False
+    """Whether goals are only titles here: what the platform was told under one, it was told under all."""
+    hides_doubt: bool = False
+    """Whether the next request may hide one whose outcome is unknown from whoever asks for it: then it waits."""
     goals_together: int | None = None
     """How many goals the rows of one request may have between them; None: any number."""
     batch_rows: int

@@ -320,6 +320,11 @@ class Claimer:
         )
         return found is not None
 
+    def in_doubt(self, destination_id: int) -> bool:
+        """Whether there is a request whose outcome nobody knows yet."""
+        query = "SELECT 1 FROM batch WHERE destination_id = ? AND state = 'unknown' LIMIT 1"
+        return self.store.one(query, (destination_id,)) is not None
+
     def gathering(self, destination_id: int, now: int) -> int:
         """How many deliveries are due and wait for others."""
         query = "SELECT count(*) FROM delivery WHERE destination_id = ? AND state = 'pending' AND not_before <= ?"

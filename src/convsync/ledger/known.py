@@ -28,6 +28,8 @@ class Sent(NamedTuple):
     lane: str | None
     told: tuple[object, ...]
     reached: bool
+    erased: bool = False
+    """Whether its contact was erased, so that it cannot be sent as it is."""
 
 
 def known_of(conn: sqlite3.Connection, mapped: Sequence[Mapped]) -> dict[tuple[str, str, str], Known]:
@@ -47,17 +49,18 @@ def known_of(conn: sqlite3.Connection, mapped: Sequence[Mapped]) -> dict[tuple[s
 def sent_of(conn: sqlite3.Connection, action_ids: Sequence[int]) -> dict[int, dict[tuple[int, str], Sent]]:
     """By action: the newest revision of each of its keys, by destination and goal."""
     query = (
-        "SELECT action_id, destination_id, goal, id, revision, state, attempts, after_id, lane, reached, value, currency,"
-        " status"
+        "SELECT action_id, destination_id, goal, id, revision, state, attempts, after_id, lane, reached, clear,"
+        " value, currency, status"
         f" FROM delivery WHERE action_id IN ({marks(len(action_ids))}) ORDER BY action_id, destination_id, goal, revision"
     )
     found: dict[int, dict[tuple[int, str], Sent]] = {one: {} for one in action_ids}
     for action_id, destination_id, goal, *facts in conn.execute(query, tuple(action_ids)):
-        number, revision, state, attempts, after, lane, had, *told = facts
+        number, revision, state, attempts, after, lane, had, clear, *told = facts
         mine = found[action_id]
         before = mine.get((destination_id, goal))
         reached = (before is not None and before.reached) or bool(had) or state == State.IN_FLIGHT
-        mine[destination_id, goal] = Sent(number, revision, state, attempts, after, lane, tuple(told), reached)
+        sent = Sent(number, revision, state, attempts, after, lane, tuple(told), reached, clear == 2)
+        mine[destination_id, goal] = sent
     return found
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import orjson
 
-from convsync.model import Outcome, State, Verdict
+from convsync.model import Outcome, SkipReason, State, Verdict
 
 TO_STATE = {
     Verdict.ACCEPTED: State.ACCEPTED,
@@ -27,6 +27,9 @@ TO_STATE = {
 
 NEVER_REACHED = (State.REFUSED, State.UNMATCHED, State.HELD)
 """A row in these states had no effect at its platform; of those held, unless `reached` says so (Verdict.STRANDED)."""
+
+WITHDRAWN = (SkipReason.CONSENT_DENIED, SkipReason.NO_CONSENT)
+"""Why what waits is held, and its contact in clear erased."""
 
 SAME_KEY = "{0}.action_id = {1}.action_id AND {0}.destination_id = {1}.destination_id AND {0}.goal = {1}.goal"
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from convsync.ledger.identities import Identities
 from convsync.ledger.known import Known, Sent, known_of, sent_of
 from convsync.ledger.lanes import Lanes, Member
+from convsync.ledger.moves import WITHDRAWN
 from convsync.ledger.rows import NOBODY, Rows
 from convsync.ledger.store import Insert
 from convsync.model import Conversion, Mapped, Skip, SkipReason, State
@@ -51,6 +52,8 @@ class Traits(NamedTuple):
     """How old an action may be to open a lane; None: any age."""
     tells_more: Callable[[bytes, bytes], bool] = lambda earlier, later: False
     fixed: bool = False
+    titles: bool = False
+    """Whether its goals are only titles to the platform: what was told under one was told under all."""
     shift: Callable[[Conversion], Conversion] | None = None
 
 
@@ -62,8 +65,9 @@ class PageWriter:
         self.traits = traits
         self.now = now
         self.numbers: dict[str, list[int]] = {}
-        for (name, _), one in sorted(traits.items()):
-            self.numbers.setdefault(name, []).append(one.id)
+        """By name, every door that a destination ever had: what went through one that is shut by now counts as well."""
+        for name, number in conn.execute("SELECT name, id FROM destination ORDER BY name, door"):
+            self.numbers.setdefault(name, []).append(number)
         self.lanes = {name: Lanes(conn, one.id, one.merge) for (name, _), one in traits.items() if one.snapshots}
         self.identities = {one.id: Identities(conn, one.id, one.shift) for one in traits.values() if one.shift}
         self.rows = Rows(conn, self.numbers, self.lanes.values(), now)
@@ -110,6 +114,7 @@ class PageWriter:
         sent = sent_of(self.conn, [one.id for one in known.values() if one.id <= base])
         fresh = {(one.action.source, one.action.external_id, one.action.action) for one in mapped}
         fresh = {identity for identity in fresh if known[identity].id > base}
+        seen = set[int]()
         for one in mapped:
             action = one.action
             identity = (action.source, action.external_id, action.action)
@@ -119,9 +124,10 @@ class PageWriter:
                 self.taken.new += 1
                 self._plan_new(remembered.id, one)
                 continue
-            if remembered.id > base:
+            if remembered.id > base or remembered.id in seen:
                 self.rows.flush()  # the same action twice in one page: the first must be in the tables to be compared with
                 sent.update(sent_of(self.conn, [remembered.id]))
+            seen.add(remembered.id)
             known[identity] = self._take_known(remembered, one, sent[remembered.id])
 
     def _take_known(self, known: Known, one: Mapped, sent: dict[tuple[int, str], Sent]) -> Known:
@@ -207,6 +213,7 @@ class PageWriter:
         if (last is None or not last.reached) and self._went_elsewhere(action_id, new, sent):
             return False
         if last is None:
+            self._make_way(new, sent)
             self._plan_first(action_id, one, new)
             return False
         told = (new.value, new.currency, new.status)
@@ -225,6 +232,8 @@ class PageWriter:
                 return False
             if not self._again(action_id, one, new, last, traits):
                 return False
+        if not last.reached:
+            self._make_way(new, sent)
         revised = self._revise(action_id, one, new, last, traits)
         if revised is not None:
             sent[slot] = revised
@@ -242,6 +251,8 @@ class PageWriter:
         """Whether what says the same as before is to be sent once more."""
         if last.state == State.PENDING:
             return last.attempts == 0  # it belongs to another order now
+        if last.state == State.HELD:
+            return last.erased and not last.reached and new.status == "active"  # the person consents again
         if last.state == State.SUPERSEDED:
             return new.status == "active"  # it is to be sent after all
         if last.state == State.EXPIRED:
@@ -253,22 +264,27 @@ class PageWriter:
         return last.state == State.ACCEPTED and self._completes(one, new, last, traits)
 
     def _went_elsewhere(self, action_id: int, new: Conversion, sent: dict[tuple[int, str], Sent]) -> bool:
-        """Whether the platform was told of this action through another door, where it would count twice by this one.
-
-        What only waits, at another door or for another goal, makes way.
+        """Whether the platform was told of this action through another door, or under what is only another title of the same,
+        so that it would count twice by this one.
         """
-        mine = (self._of(new).id, new.goal)
-        others = [
-            (where, last) for where, last in sent.items() if where != mine and where[0] in self.numbers[new.destination]
-        ]
-        if any(last.reached and number != mine[0] for (number, _), last in others):
+        traits = self._of(new)
+        others = self._others(new, sent)
+        if any(last.reached and (number != traits.id or traits.titles) for number, last in others):
             self.rows.skip(action_id, Skip(new.destination, SkipReason.OTHER_WAY))
             return True
-        for (number, _), last in others:
-            if not last.reached and last.state in (State.PENDING, State.HELD):
-                instead = "to another goal" if number == mine[0] else "by another way in"
-                self.rows.move(State.SUPERSEDED, f"it goes {instead} now", last.id, new.destination)
         return False
+
+    def _make_way(self, new: Conversion, sent: dict[tuple[int, str], Sent]) -> None:
+        """What only waits, at another door or for another goal, makes way for what is planned now."""
+        for number, last in self._others(new, sent):
+            if not last.reached and last.state in (State.PENDING, State.HELD):
+                instead = "to another goal" if number == self._of(new).id else "by another way in"
+                self.rows.move(State.SUPERSEDED, f"it goes {instead} now", last.id, new.destination)
+
+    def _others(self, new: Conversion, sent: dict[tuple[int, str], Sent]) -> list[tuple[int, Sent]]:
+        """What is known of the same action at other doors and for other goals of the destination, and which door."""
+        mine, doors = (self._of(new).id, new.goal), self.numbers[new.destination]
+        return [(where[0], last) for where, last in sent.items() if where != mine and where[0] in doors]
 
     def _revise(self, action_id: int, one: Mapped, new: Conversion, last: Sent, traits: Traits) -> Sent | None:
         """A changed value or status: what was not sent is replaced, what was sent is followed by an adjustment."""
@@ -378,14 +394,15 @@ class PageWriter:
         stopped = False
         for last in mine:
             if last.reached:
-                if skip.reason in UNTOLD or _differs(one, last):
+                in_doubt = last.state == State.UNKNOWN and skip.reason in WITHDRAWN  # it must not be sent again
+                if in_doubt or skip.reason in UNTOLD or _differs(one, last):
                     self.rows.skip(action_id, skip)
             elif last.state == State.PENDING:
                 if skip.reason in UNTOLD or one.action.status != "active":
                     self.rows.move(State.SUPERSEDED, SkipReason.CANCELLED_UNSENT.value, last.id, skip.destination)
                     stopped = True
-                elif skip.reason is SkipReason.CONSENT_DENIED:
-                    self.rows.move(State.HELD, SkipReason.CONSENT_DENIED.value, last.id, skip.destination)
+                elif skip.reason in WITHDRAWN:
+                    self.rows.move(State.HELD, skip.reason.value, last.id, skip.destination)
                     stopped = True
         return stopped
 

@@ -17,7 +17,7 @@ import orjson
 
 from convsync.errors import LedgerBusy
 from convsync.ledger import events
-from convsync.ledger.moves import EXHAUSTED, NEVER_REACHED, SAME_KEY, TO_STATE, Move, Patience
+from convsync.ledger.moves import EXHAUSTED, NEVER_REACHED, SAME_KEY, TO_STATE, WITHDRAWN, Move, Patience
 from convsync.ledger.store import Store
 from convsync.model import Answer, Outcome, SkipReason, Sought, State, Verdict
 
@@ -67,8 +67,22 @@ class Recorder:
     def found(
         self, batch_id: int, answer: Answer, patience: Patience, *, epoch: int, now: int, run_id: str
     ) -> Counter[str]:
-        """Record what a platform has, after it was asked for a request whose outcome was unknown."""
+        """Record what a platform has, after it was asked for a request whose outcome was unknown.
+
+        That includes rows that a person wanted sent again meanwhile and that have not left yet: they did arrive.
+        """
+        if answer.default.verdict in (Verdict.ACCEPTED, Verdict.CONFIRMED):
+            self._back_in_doubt(batch_id, now, run_id)
         return self._record(batch_id, answer, patience, "unknown", epoch, now, run_id)
+
+    def _back_in_doubt(self, batch_id: int, now: int, run_id: str) -> None:
+        with self.store.atomic() as conn:
+            items = self.store.one("SELECT items FROM batch WHERE id = ? AND state = 'unknown'", (batch_id,))
+            _move_all(
+                conn, State.UNKNOWN, "the platform has the request it was in", now, run_id,
+                "SELECT d.id FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value WHERE d.state = 'pending'"
+                f" AND d.reached & 2 AND d.batch_id = {int(batch_id)}", items or "[]",
+            )  # fmt: skip
 
     def _record(
         self, batch_id: int, answer: Answer, patience: Patience, before: str, epoch: int, now: int, run_id: str
@@ -193,6 +207,21 @@ class Recorder:
         with self.store.atomic() as conn:
             conn.execute("UPDATE batch SET poll_at = ? WHERE id = ? AND state = 'unknown'", (at, batch_id))
 
+    def withdraw(self, batch_id: int, *, now: int, run_id: str) -> int:
+        """What of a request in doubt must not be sent again, because the person consents no more. Returns how many rows."""
+        moved = 0
+        with self.store.atomic() as conn:
+            items = self.store.one("SELECT items FROM batch WHERE id = ?", (batch_id,))
+            for reason in WITHDRAWN:
+                moved += _move_all(
+                    conn, State.HELD, reason.value, now, run_id,
+                    "SELECT d.id FROM json_each(?) j CROSS JOIN delivery d ON d.id = j.value JOIN skip s ON s.action_id = d.action_id"
+                    " JOIN destination x ON x.id = s.destination_id JOIN destination y ON y.id = d.destination_id"
+                    f" WHERE x.name = y.name AND s.reason = '{reason.value}' AND d.state = 'unknown' AND d.batch_id = {int(batch_id)}",
+                    items,
+                )  # fmt: skip
+        return moved
+
     def strand(self, batch_id: int, reason: str, *, now: int, run_id: str) -> int:
         """What is in doubt and can neither be found nor sent again as it was is for a person. Returns how many rows."""
         with self.store.atomic() as conn:
@@ -311,7 +340,7 @@ class Recorder:
         """A person's word about deliveries that wait for one. Returns the ids that were moved.
 
         What would be sent again stays where it is if it has been erased since (a contact in clear), if it is not the last
-        word on its key any more, or if its action goes by another way in.
+        word on its key any more, or if its action goes by another way in; of two ways that are asked for, the later goes.
         """
         with self.store.atomic() as conn:
             moved = [
@@ -324,7 +353,9 @@ class Recorder:
                     f"  WHERE {SAME_KEY.format('n', 'delivery')} AND n.revision > delivery.revision)"
                     "  OR EXISTS (SELECT 1 FROM delivery o JOIN destination x ON x.id = o.destination_id"
                     "   JOIN destination y ON y.id = delivery.destination_id WHERE o.action_id = delivery.action_id"
-                    "   AND x.name = y.name AND x.id <> y.id AND (o.reached OR o.state IN ('pending', 'in_flight')))))"
+                    "   AND x.name = y.name AND x.id <> y.id AND (o.reached OR o.state IN ('pending', 'in_flight')"
+                    "    OR (o.id > delivery.id AND o.clear <> 2 AND o.id IN (SELECT value FROM json_each(:ids))"
+                    "     AND o.state IN ('unknown', 'held', 'refused', 'unmatched'))))))"
                     " RETURNING id",
                     {"to": to.value, "reason": reason, "now": now, "ids": orjson.dumps(list(ids)).decode()},
                 )
@@ -337,15 +368,16 @@ class Recorder:
         return moved
 
     def redact(self, destination_id: int, redact: Callable[[bytes], bytes], *, whole: bool = False) -> int:
-        """Erase the contacts in clear of what has its verdict and will not be sent again. Returns how many rows.
+        """Erase the contacts in clear of what has its verdict, or no consent any more. Returns how many rows.
 
         `whole`: what is left (their hashes) could be sent as well.
         """
         with self.store.atomic() as conn:
             found = conn.execute(
                 "SELECT d.id, p.body FROM delivery d JOIN payload p ON p.delivery_id = d.id WHERE d.destination_id = ?"
-                " AND d.clear = 1 AND d.state NOT IN ('pending', 'in_flight', 'unknown', 'held')",
-                (destination_id,),
+                " AND d.clear = 1 AND (d.state NOT IN ('pending', 'in_flight', 'unknown', 'held')"
+                " OR (d.state = 'held' AND d.reason IN (?, ?)))",
+                (destination_id, *WITHDRAWN),
             ).fetchall()
             conn.executemany("UPDATE payload SET body = ? WHERE delivery_id = ?", [(redact(b), n) for n, b in found])
             left = 0 if whole else 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import orjson
@@ -85,6 +85,11 @@ class Runs:
         """Whether anything may have reached the account of this destination: a mistyped one can still be mended."""
         query = "SELECT 1 FROM delivery WHERE destination_id = ? AND (reached OR state = 'in_flight') LIMIT 1"
         return self.store.one(query, (destination_id,)) is not None
+
+    def shut(self, names: Collection[str], opened: Collection[int]) -> list[tuple[int, str]]:
+        """The doors of these destinations that are not `opened`: number and name of each."""
+        known = self.store.conn.execute("SELECT id, name FROM destination ORDER BY id")
+        return [(number, name) for number, name in known if name in names and number not in opened]
 
     def learned(self, destination_id: int) -> dict[str, str]:
         text = self.store.one("SELECT learned FROM destination WHERE id = ?", (destination_id,))

@@ -99,8 +99,12 @@ class Uploads(NamedTuple):
 def no_answer(fault: WireError, api: str = "the Google Ads API", address: str = "ads_endpoint") -> tuple[str, str]:
     """Half a sentence that says why `api` did not tell, and what to do about it; `address` is the key that holds its."""
     said = UNREACHED.get(fault.reason)
+    kind, _, until = fault.reason.partition(": ")
+    if kind == "rate_limit":
+        return until, "Every program with the same keys shares it. Try again then."
     if said is None:
-        return f"{api} gave no usable answer ({fault.reason})", "Try again later."
+        what = "takes no more requests for now" if kind.startswith("HTTP 429") else "gave no usable answer"
+        return f"{api} {what} ({fault.reason})", "Try again later."
     check = f"{address}, ca_bundle and the clock of this machine" if fault.reason == "tls" else "the network"
     return f"{api} was not reached ({said})", f"Check {check}, then try again."
 

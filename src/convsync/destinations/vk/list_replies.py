@@ -6,7 +6,8 @@ resource users_lists (DOC); which of them offline_goals uses is inferred.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from convsync.destinations.vk.api import Api, said
@@ -54,6 +55,11 @@ STOPS: Mapping[str, Meaning] = {
     ),
 }
 """By the code of a line, or by the name of a field that VK complains of."""
+ALL_ROWS = Meaning(
+    "rows_refused",
+    "VK refuses the rows of a list, all of them or list after list: the fault is hardly in the rows, which wait.",
+    "Compare contact_hash and list_header with what it said; `convsync ledger list --state refused` shows what it refused.",
+)
 NO_ACCESS = Meaning(
     "no_access",
     "VK does not open lists of offline conversions to this account{right}. Nothing was sent; other ways in go on.",
@@ -69,7 +75,7 @@ OURS = Meaning(
 )
 
 
-def judge(api: Api, reply: Reply, rows: int, lines: Sequence[str]) -> Answer:
+def judge(api: Api, reply: Reply, rows: int, lines: Sequence[str], header: str = "") -> Answer:
     """What a reply that is not a success means. `lines`: of the file, by the position of their row.
 
     Raises Halted or NotSent for what VK says of tokens, rights and addresses, whatever is asked.
@@ -91,7 +97,7 @@ def judge(api: Api, reply: Reply, rows: int, lines: Sequence[str]) -> Answer:
         case status if 300 <= status < 400:
             raise api.fault(reply)
         case 400:
-            return _refused(api, told.code, told.fields, told.text, rows, lines)
+            return _refused(api, told.code, told.fields, told.text, rows, lines, header)
         case status if http_fault(status) == "refused":
             return _stopped(api, OURS, told.text)
         case status:
@@ -99,16 +105,25 @@ def judge(api: Api, reply: Reply, rows: int, lines: Sequence[str]) -> Answer:
             return Answer(Outcome(Verdict.LATER if unprocessed else Verdict.UNKNOWN, told.text))
 
 
-def _refused(api: Api, code: str, fields: Mapping[str, Any], text: str, rows: int, lines: Sequence[str]) -> Answer:
+def enough(api: Api, answer: Answer) -> Answer:
+    """The same answer, and nothing more to be sent in this run."""
+    return replace(answer, halt=_finding(api, ALL_ROWS, "HTTP 400"))
+
+
+def _refused(
+    api: Api, code: str, fields: Mapping[str, Any], text: str, rows: int, lines: Sequence[str], header: str
+) -> Answer:
     complaints = [one for name, told in fields.items() for one in _complaints(told, name)]
     codes = {code, *(one.code for one in complaints)}
-    if TOO_FEW in codes:
+    if TOO_FEW in codes and not codes & REFUSED:
         message = f"VK found {rows} rows too few for a list."
         finding = api.finding("warning", "list_too_short", message, "Raise list_min_rows.")
         return Answer(Outcome(Verdict.RETURNED, text, WAIT_FOR_MORE), findings=(finding,))
     if TOO_MANY in codes:
         return _too_large(api, text, rows)
     stops = next((STOPS[word] for word in (*codes, *(one.field for one in complaints)) if word in STOPS), None)
+    if header and any(one.line == header for one in complaints):
+        stops = _FORM  # it was read as a row
     if stops is not None:
         return _stopped(api, stops, text)
     if not complaints or not codes & {*REFUSED, TWICE}:
@@ -119,15 +134,20 @@ def _refused(api: Api, code: str, fields: Mapping[str, Any], text: str, rows: in
 def _some(api: Api, complaints: Sequence[_Complaint], text: str, lines: Sequence[str]) -> Answer:
     """Lines that VK names, by what stands in them: how it counts them is not established. The others go again."""
     found: dict[int, Outcome] = {}
-    unknown = 0
+    unknown, twice, places = 0, set[int](), _places(lines)
     for one in complaints:
-        places = [at for at, line in enumerate(lines) if line == one.line]
-        for at in places:
-            if one.code == TWICE:
-                found[at] = Outcome(Verdict.LATER, "VK takes this contact once in a list", APART)
-            else:
-                found[at] = Outcome(Verdict.REFUSED, f"HTTP 400 {one.code}")
-        unknown += not places
+        if one.code not in REFUSED and one.code != TWICE:
+            continue  # its turn comes when nothing else is wrong with the list
+        at = places.get(one.line)
+        if at is None:
+            unknown += 1
+        elif one.code == TWICE:
+            twice.add(at)
+        else:
+            found[at] = Outcome(Verdict.REFUSED, f"HTTP 400 {one.code}")
+    if len(found) == len(lines) > 1:
+        return _stopped(api, ALL_ROWS, text)
+    found |= dict.fromkeys(_later(lines, twice), Outcome(Verdict.LATER, "VK takes this contact once in a list", APART))
     if unknown and not found:
         message = f"VK refused {unknown} lines of a list and does not say what stands in them."
         advice = "All of its rows are tried again, and held after max_attempts. Please report this."
@@ -137,6 +157,19 @@ def _some(api: Api, complaints: Sequence[_Complaint], text: str, lines: Sequence
     return Answer(Outcome(Verdict.RETURNED, "VK refused other lines of its list"), found)
 
 
+def _places(lines: Sequence[str]) -> dict[str, int]:
+    return {line: at for at, line in enumerate(lines)}
+
+
+def _later(lines: Sequence[str], named: Collection[int]) -> list[int]:
+    """Which of the lines that VK will not have beside each other wait: where it names all of a contact, not the first."""
+    of: dict[str, list[int]] = {}
+    for at, line in enumerate(lines):
+        of.setdefault(line.partition(",")[0], []).append(at)
+    kept = {all_[0] for all_ in of.values() if len(all_) > 1 and all(at in named for at in all_)}
+    return [at for at in named if at not in kept]
+
+
 def _too_large(api: Api, text: str, rows: int) -> Answer:
     if rows > 1:
         return Answer(Outcome(Verdict.RETURNED, text), split=True)
@@ -144,9 +177,11 @@ def _too_large(api: Api, text: str, rows: int) -> Answer:
 
 
 def _stopped(api: Api, meaning: Meaning, text: str) -> Answer:
-    message = f"{meaning.message} It said: {text.rstrip('.')}."
-    finding: Finding = api.finding("error", meaning.code, message, meaning.advice)
-    return Answer(Outcome(Verdict.RETURNED, text), halt=finding)
+    return Answer(Outcome(Verdict.RETURNED, text), halt=_finding(api, meaning, text))
+
+
+def _finding(api: Api, meaning: Meaning, text: str) -> Finding:
+    return api.finding("error", meaning.code, f"{meaning.message} It said: {text.rstrip('.')}.", meaning.advice)
 
 
 class _Complaint(NamedTuple):

@@ -42,6 +42,8 @@ MOSCOW = ZoneInfo("Europe/Moscow")
 TOKEN = re.compile(r"[0-9a-f]{24}")
 SHOWN_AFTER = 60.0
 """Seconds until a list is looked for again that VK took and did not show at once."""
+TURNED_AWAY = 20
+"""Lists on end that VK refuses for some of their lines: what it refuses next is hardly the lines."""
 MATCHED = "matched"
 """The one word of `load_status` that is documented; every other is waited for."""
 
@@ -79,6 +81,7 @@ class Lists(Route):
     apart = True
     changes_apart = False
     distinct = True
+    titles = True
     goals_together = 1
     in_flight = 1
 
@@ -110,13 +113,14 @@ class Lists(Route):
         self.least = min_rows
         self.batch_rows = max_rows
         self._api = api
-        self._appends = mode == "append"
+        self._appends = self.hides_doubt = mode == "append"  # an addition renames the list: the last one shows
         self._header = "" if header == "none" else header
         self._data = fields_mode == "data_json"
         self._hashed = contact_hash == "md5"
         self._days = attribution_period.days
         self._after, self._every, self._until = poll_after, poll_every, poll_until
         self._ready = ready
+        self._turned_away = 0
 
     # -- from an action to a row -------------------------------------------------------------------------------
 
@@ -182,11 +186,17 @@ class Lists(Route):
         content_type = f"multipart/form-data; boundary={token}"
         if there is not None:
             reply = self._api.exchange("POST", f"{PATH}/{there.id}.json", files.renaming(body), content_type)
+            if 200 <= reply.status < 300:
+                self._turned_away = 0
+                return Answer(TAKEN, ref=f"{there.id}/{token}", poll_in=self._after.total_seconds())
         if there is None or reply.status == 404:  # it was deleted since: a new one takes its place
             reply = self._api.exchange("POST", f"{PATH}.json", body, content_type)
         if 200 <= reply.status < 300:
+            self._turned_away = 0
             return self._taken(token)
-        return list_replies.judge(self._api, reply, rows, _rows_of(body, self._header))
+        answer = list_replies.judge(self._api, reply, rows, _rows_of(body, self._header), self._header)
+        self._turned_away += bool(answer.rows)
+        return list_replies.enough(self._api, answer) if self._turned_away >= TURNED_AWAY else answer
 
     def _to_append(self, fields: Mapping[str, str]) -> Listed | None:
         """The newest list of the same title and kind that was made here."""
@@ -204,16 +214,15 @@ class Lists(Route):
             return Answer(TAKEN, ref=f"name/{token}", poll_in=SHOWN_AFTER)
         return self._received(found, token)
 
-    def _received(self, found: Listed, token: str) -> Answer:
-        if (
-            found.load_status == MATCHED and not self._appends
-        ):  # of an older list this may be said of what was there before
-            return Answer(TAKEN, ref=found.id, poll_in=0.0)
-        return Answer(TAKEN, ref=self._ref(found, token), poll_in=self._after.total_seconds())
+    def _received(self, found: Listed, token: str, others: frozenset[str] = frozenset()) -> Answer:
+        ref = self._ref(found, token, others)
+        if found.load_status == MATCHED and ref == found.id:  # of an older list that tells of what was there before
+            return Answer(TAKEN, ref=ref, poll_in=0.0)
+        return Answer(TAKEN, ref=ref, poll_in=self._after.total_seconds())
 
-    def _ref(self, found: Listed, token: str) -> str:
+    def _ref(self, found: Listed, token: str, others: frozenset[str] = frozenset()) -> str:
         """Where several uploads went into one list, what it is called says which of them this was."""
-        return f"{found.id}/{token}" if self._appends else found.id
+        return f"{found.id}/{token}" if self._appends or found.id in others else found.id
 
     def poll(self, ref: str, rows: int, age: timedelta) -> Answer:
         number, _, token = ref.partition("/")
@@ -247,7 +256,7 @@ class Lists(Route):
 
     def find(self, sought: Sought) -> Answer | None:
         found = self._named(sought.token)
-        return None if found is None else self._received(found, sought.token)
+        return None if found is None else self._received(found, sought.token, sought.others)
 
     def _named(self, token: str) -> Listed | None:
         return next((one for one in self._lists() if token in one.name), None)

@@ -37,7 +37,7 @@ from convsync.normalise import major
 GOAL = re.compile(r"[A-Za-z0-9_\-]{1,64}", re.ASCII)
 ID_LENGTH = 512
 MACRO = re.compile(r"\{\{.*?\}\}|\{.*?\}|[{}]")
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffd]")
 FOREIGN = (
     # What a form's hidden field holds when it was filled from the wrong parameter. Digits alone prove nothing: a
     # yclid is only known by standing in the yclid column as well.
@@ -264,7 +264,7 @@ def _malformed(field: str, text: str) -> str:
         )
         return f"{field} holds the macro {macro[0][:40]}, which nobody has replaced{advice}"
     if CONTROL.search(text) or len(text) > ID_LENGTH:
-        return f"{field} is longer than {ID_LENGTH} characters or has control characters"
+        return f"{field} is longer than {ID_LENGTH} characters or has characters that no id has"
     return ""
 
 

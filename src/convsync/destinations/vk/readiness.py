@@ -84,6 +84,11 @@ def no_answer(fault: NotSent) -> tuple[str, str]:
     """What was not told, and what to do about it."""
     if fault.reason.startswith("rate_limit"):
         return f"{fault.reason.partition(': ')[2]}.", "Every program with these keys shares it: see what else asks."
+    if fault.reason.startswith("HTTP 429"):
+        return (
+            f"VK takes no more requests for now ({fault.reason}).",
+            "Every program with these keys shares its limits.",
+        )
     if fault.reason.startswith("HTTP"):
         return f"VK gave no usable answer ({fault.reason}).", "Try again later; see that a proxy lets requests through."
     return f"VK did not answer ({fault.reason}).", "Check the network, then try again."

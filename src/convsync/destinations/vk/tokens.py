@@ -252,7 +252,8 @@ class Tokens:
     def _new(self, kept: Kept) -> Kept:
         """One of the five: it is counted before it is asked for, so that one whose answer is lost is not forgotten."""
         now = self.wire.clock()
-        if kept.lost >= LOST and kept.asked_at is not None:
+        # what a clock that was ahead has left says nothing
+        if kept.lost >= LOST and kept.asked_at is not None and kept.asked_at <= now:
             pause = min(PAUSE * 2 ** min(kept.lost - LOST, 10), LONGEST_PAUSE)
             left = (kept.asked_at + pause - now).total_seconds()
             if left > 0:
