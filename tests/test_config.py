@@ -6,6 +6,7 @@ import logging
 import traceback
 from collections.abc import Callable
 from datetime import time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -656,6 +657,52 @@ def test_vk_needs_credentials_to_read_and_none_to_send() -> None:
     config.require_credentials("vk")
     with pytest.raises(ConfigError, match=r"vk\.client_id is empty.*\n.*vk\.client_secret is empty"):
         config.require_credentials("vk", reading=True)
+
+
+@pytest.mark.parametrize(
+    ("keys", "warned"),
+    [({}, 0), ({"client_id": "a"}, 1), ({"client_secret": "b"}, 1), ({"client_id": "a", "client_secret": "b"}, 0)],
+)
+def test_half_a_pair_of_vks_keys_is_told_although_the_pixel_needs_none(keys: dict[str, str], warned: int) -> None:
+    config = parse({"destinations": {"vk": {"pixel_id": "1", **keys}}})
+    assert [one.where for one in config.warnings() if one.code == "half_keys"] == ["destinations.vk"] * warned
+
+
+@pytest.mark.parametrize("rate", ["Russia", "22%", "0,22", 20, 1, -0.1, float("nan"), float("inf"), True, [0.22]])
+def test_a_vat_rate_that_is_none_is_told_in_one_sentence(rate: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse({"destinations": {"vk": {"pixel_id": "1", "vat_rate": rate}}})
+    assert str(caught.value) == (
+        "configuration: destinations.vk.vat_rate must be a part of the net amount, such as 0.22 for 22 %, or"
+        ' "russia": its rate of each day.'
+    )
+
+
+@pytest.mark.parametrize(
+    ("rate", "read"),
+    [("russia", "russia"), (0.22, Decimal("0.22")), ("0.2", Decimal("0.2")), (0, Decimal(0)), ("", None)],
+)
+def test_a_vat_rate_is_a_number_or_that_of_russia(rate: object, read: object) -> None:
+    vk = parse({"destinations": {"vk": {"pixel_id": "1", "vat_rate": rate}}}).destinations["vk"]
+    assert isinstance(vk, VkSettings)
+    assert vk.vat_rate == read
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("list_mode", "old", "must be 'new' or 'append'."),
+        ("list_header", "ID,дата", "must be plain Latin text on one line."),
+        ("list_min_rows", 0, "must be at least 1."),
+        ("contact_hash", "sha256", "must be 'none' or 'md5'."),
+        ("attribution_period", "36h", 'must be whole days, such as "90d".'),
+        ("api_url", "ads.vk.com", "must begin with https:// and a host name."),
+    ],
+)
+def test_a_wrong_setting_of_vk_names_the_key_and_the_cure(key: str, value: object, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse({"destinations": {"vk": {"pixel_id": "1", key: value}}})
+    assert str(caught.value) == f"configuration: destinations.vk.{key} {problem}"
 
 
 def test_a_key_file_replaces_the_three_credentials_and_must_exist(tmp_path: Path) -> None:

@@ -241,6 +241,40 @@ def test_no_phone_is_in_the_ledger_in_clear(book: Book) -> None:
     assert not any(form in found for form in (b"9161234567", b"123-45-67"))
 
 
+SPAN = (date(2020, 1, 1), date(2027, 1, 1), MOSCOW)
+
+
+def leads(book: Book, *ways: tuple[str, timedelta], form: str = "lead", **told: Any) -> list[tuple[str, str, int]]:
+    """Forms at `THEN`, and what the CRM tells of the same people: action, and how much later."""
+    for number, (action, later) in enumerate(ways):
+        phone = f"+7916000000{number}"
+        book.take(Action("forms", f"f{number}", form, THEN, phone=phone, lead_form="101"))
+        book.take(Action("crm", f"c{number}", action, THEN + later, **({"phone": phone} | told)))
+    return book.ledger.figures.told_twice(*SPAN)
+
+
+@pytest.mark.parametrize("later", [-timedelta(hours=3), timedelta(0), timedelta(minutes=5), timedelta(hours=4)])
+def test_a_lead_that_the_crm_tells_of_as_well_is_found(book: Book, later: timedelta) -> None:
+    assert leads(book, ("lead", later), ("lead", later)) == [("forms", "crm", 2)]
+
+
+@pytest.mark.parametrize(
+    ("way", "told"),
+    [
+        (("lead", timedelta(hours=5)), {}),
+        (("sale", timedelta(minutes=5)), {}),
+        (("lead", timedelta(minutes=5)), {"phone": "+79169999999"}),
+        (("lead", timedelta(minutes=5)), {"phone": None}),
+        (("lead", timedelta(minutes=5)), {"status": "spam"}),
+        (("lead", timedelta(minutes=5)), {"form": "form_lead"}),
+    ],
+)
+def test_what_does_not_count_twice_is_not_taken_for_it(
+    book: Book, way: tuple[str, timedelta], told: dict[str, Any]
+) -> None:
+    assert leads(book, way, **told) == []
+
+
 def test_only_rows_without_a_campaign_are_looked_up_and_by_an_index(book: Book) -> None:
     from convsync.ledger.figures import TALLIES
 
@@ -249,3 +283,15 @@ def test_only_rows_without_a_campaign_are_looked_up_and_by_an_index(book: Book) 
     plan = [row[3] for row in book.ledger.store.conn.execute(f"EXPLAIN QUERY PLAN {TALLIES}", bound)]
     assert any("USING INDEX action_form (person=? AND occurred_at>? AND occurred_at<?)" in step for step in plan)
     assert sum(step.startswith("SCAN") for step in plan) == 1
+
+
+def test_leads_told_twice_are_looked_up_by_an_index(book: Book) -> None:
+    from convsync.ledger.figures import TOLD_TWICE
+
+    plan = [
+        row[3] for row in book.ledger.store.conn.execute(f"EXPLAIN QUERY PLAN {TOLD_TWICE}", {"since": 0, "until": 1})
+    ]
+    assert [step for step in plan if step.startswith(("SCAN", "SEARCH"))] == [
+        "SCAN a",
+        "SEARCH f USING INDEX action_form (person=? AND occurred_at>? AND occurred_at<?)",
+    ]

@@ -26,6 +26,16 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         Ledger.open(tmp_path / "l.db")
 
 
+def test_a_ledger_of_a_checkout_before_the_first_release_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    Ledger.open(path).close()
+    with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute("ALTER TABLE destination DROP COLUMN identities")
+    for read_only in (False, True):
+        with pytest.raises(LedgerError, match=r"destination has no identities.* begin a new ledger"):
+            Ledger.open(path, read_only=read_only)
+
+
 def test_somebody_elses_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "shop.db"
     conn = sqlite3.connect(path)

@@ -120,7 +120,7 @@ def test_a_request_belongs_to_its_day_in_moscow(book: Ledger) -> None:
         ("accepted", "done", None, (1, 0, 0)),
         ("unknown", "unknown", None, (0, 1, 0)),
         ("accepted", "unknown", None, (1, 0, 0)),
-        ("refused", "unknown", None, (0, 0, 0)),
+        ("refused", "unknown", None, (0, 0, 1)),
         ("refused", "done", None, (0, 0, 0)),
         ("in_flight", "in_flight", None, (0, 0, 1)),
         ("held", "resent", None, (0, 0, 1)),

@@ -18,6 +18,7 @@ from convsync.report.rows import DIMENSIONS, FIGURES, Row, build
 
 DAY = date(2026, 11, 20)
 PULL_AGAIN = f"To read Yandex's again, as direct_vat says: convsync costs pull --since {DAY - timedelta(days=9)}"
+PULL_VK_AGAIN = PULL_AGAIN.replace("Yandex's", "VK's").replace("direct_vat", "vat_rate")
 IMPORT_AGAIN = "Import its files again with the column vat_included."
 
 
@@ -230,11 +231,14 @@ def test_amounts_with_and_without_vat_in_one_sum_are_told() -> None:
         ([("yandex", True), ("google", False)], False, IMPORT_AGAIN),  # neither came from the platform itself
         ([("yandex", False), ("google", False), ("vk", None)], True, IMPORT_AGAIN),
         ([("google", True), ("google", False)], True, IMPORT_AGAIN),
+        ([("vk", True), ("vk", False)], True, PULL_VK_AGAIN),  # vat_rate was changed between two pulls
+        ([("vk", True), ("google", False)], True, PULL_VK_AGAIN),
+        ([("vk", True), ("vk", False)], False, IMPORT_AGAIN),
     ],
 )
 def test_a_mix_of_vat_tells_how_to_mend_it(told: list[tuple[str, bool | None]], pulled: bool, mend: str) -> None:
     spends = [spend(1, platform=platform, vat=vat, campaign_id=str(at)) for at, (platform, vat) in enumerate(told)]
-    asked = {"yandex": (DAY - timedelta(days=9), DAY)} if pulled else {}
+    asked = dict.fromkeys(("yandex", "vk"), (DAY - timedelta(days=9), DAY)) if pulled else {}
     (note,) = [note for note in only(build([], spends, asked=asked)).notes if note.startswith("The cost mixes")]
     assert note.endswith(f" nobody said. {mend}")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from convsync.cli.ledger import _may_be_there
 from convsync.ledger import Lock
 
 DESIGN_FIELDS = [
@@ -223,6 +224,27 @@ def test_a_decision_waits_for_no_running_sync(doubtful: Any) -> None:
         lock.release()
 
 
+@pytest.mark.parametrize(
+    ("state", "request_state", "reached", "on_unknown", "identities", "twice"),
+    [
+        ("unknown", "unknown", 2, "hold", "", True),
+        ("unknown", "unknown", 2, "ask", "distinct", True),
+        ("unknown", "unknown", 2, "ask", "fixed", False),
+        ("unknown", "unknown", 2, "resend", "", False),
+        ("held", "done", 2, "ask", "distinct", True),
+        ("held", "done", 0, "ask", "distinct", False),
+        ("refused", "unknown", 0, "hold", "", True),
+        ("refused", "done", 0, "hold", "", False),
+        ("held", None, 0, "hold", "", False),
+    ],
+)
+def test_a_repeat_counts_twice_where_it_may_be_there_and_cannot_be_recognised(
+    state: str, request_state: str | None, reached: int, on_unknown: str, identities: str, twice: bool
+) -> None:
+    row = {"state": state, "request": request_state, "reached": reached}
+    assert _may_be_there(row | {"on_unknown": on_unknown, "identities": identities}) is twice
+
+
 def test_sending_again_what_may_count_twice_needs_a_yes(doubtful: Any) -> None:
     key = doubtful.rows("--state", "unknown")[0]["key"]
     args = ("ledger", "resolve", key, "--as", "send-again", "--why", "not in the statistics")
@@ -273,6 +295,17 @@ def test_what_is_given_up_is_never_sent(doubtful: Any) -> None:
     assert doubtful.states("vk") == {"2": "refused"}
     assert doubtful.run("sync").exit_code == 0
     assert doubtful.box.books()["vk"]["totals"]["hits"] == 1
+
+
+@pytest.mark.parametrize("command", [("resolve", "--as", "send-again", "--why", "mended"), ("retry",)])
+def test_what_was_given_up_in_doubt_may_count_twice_as_well(doubtful: Any, command: tuple[str, ...]) -> None:
+    doubtful.run("ledger", "resolve", "shop/2", "--destination", "vk", "--as", "give-up", "--why", "outage")
+    args = ("ledger", *command, "--state", "refused", "--destination", "vk")
+    result = doubtful.run(*args)
+    assert (result.exit_code, doubtful.states("vk")) == (2, {"2": "refused"})
+    assert "1 of these may have arrived" in result.stderr
+    assert doubtful.run(*args, "--yes").exit_code == 0
+    assert doubtful.states("vk") == {"2": "pending"}
 
 
 def test_what_was_refused_goes_again_once_it_is_mended(shop: Any) -> None:

@@ -53,7 +53,9 @@ def test_settings_that_the_sandbox_does_not_know_exit_2(tmp_path: Path) -> None:
 
 def test_the_example_settings_fit_the_sandbox() -> None:
     world = SandboxConfig()
-    for known in (world.google.client_id, world.google.client_secret, world.google.refresh_token, *world.yandex.tokens):
+    vk = (world.vk.client_id, world.vk.client_secret, "{api}", "{tracker}", *world.vk.pixels["1234567"].goals)
+    signed = (world.google.client_id, world.google.client_secret, world.google.refresh_token)
+    for known in (*signed, *world.yandex.tokens, *vk):
         assert known in EXAMPLE
     google = {
         "customer_id": "1234567890",

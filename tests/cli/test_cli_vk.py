@@ -81,6 +81,49 @@ def test_no_answer_exits_3(vk: Any) -> None:
     assert codes(told(vk, "goals", code=3)) == ["no_answer"]
 
 
+@pytest.mark.parametrize(
+    ("operation", "command", "said"),
+    [
+        (
+            "vk.counter_goals",
+            ("goals",),
+            "The goals of the pixel 1234567 were not read to their end: the VK Ads API gave",
+        ),
+        ("vk.user", ("token", "status"), "Whether VK takes the token is not known: the VK Ads API gave"),
+        (
+            "vk.token_delete",
+            ("token", "revoke", "--yes"),
+            "Whether the tokens have ended is not known, and to ask again does",
+        ),
+    ],
+)
+def test_what_did_not_come_about_is_said_by_its_name(
+    vk: Any, operation: str, command: tuple[str, ...], said: str
+) -> None:
+    told(vk, "goals")
+    vk.box.faults.add(on=operation, kind="status", status=500, times=None)
+    assert told(vk, *command, code=3)["findings"][0]["message"].startswith(said)
+
+
+def test_a_limit_that_is_used_up_is_said_with_its_end_and_any_other_as_a_limit(vk: Any) -> None:
+    vk.box.faults.add(on="vk.counter_goals", kind="status", status=429, headers={"Retry-After": "7200"}, times=None)
+    assert "takes no more requests for now (HTTP 429" in told(vk, "goals", code=3)["findings"][0]["message"]
+    vk.box.faults.clear()
+    vk.box.faults.add(
+        on="vk.counter_goals", kind="status", status=429, times=None,
+        headers={"X-RateLimit-Daily-Limit": "9", "X-RateLimit-Daily-Remaining": "0"},
+    )  # fmt: skip
+    assert "the daily limit of VK is used up until" in told(vk, "goals", code=3)["findings"][0]["message"]
+
+
+def test_an_e_mail_as_username_is_nobodys_business(vk: Any) -> None:
+    told(vk, "goals")
+    body = {"id": 12345, "username": "anna.petrova@example.com", "currency": "RUB"}
+    vk.box.faults.add(on="vk.user", kind="status", status=200, body=body, times=None)
+    (row,) = told(vk, "token", "status")["tokens"]
+    assert row["account"] == {"id": "12345", "username": "[email]"}
+
+
 # -- goals
 
 
@@ -231,6 +274,16 @@ def test_check_asks_the_account_only_online_and_only_with_keys(vk: Any) -> None:
     assert tokens_at_vk(vk) == 1
     vk.configure()
     assert "not_checkable" in checked(vk, "--online")
+
+
+def test_a_list_without_keys_is_told_with_its_line_by_check_and_by_sync(shop: Any) -> None:
+    shop.configure(lambda text: text.replace('{ goal = "crm_sale" }', '{ goal = "crm_sale", list = "Sales" }'))
+    line = next(at for at, one in enumerate(shop.path.read_text("utf-8").splitlines(), 1) if one == "[destinations.vk]")
+    for command in ("check", "sync"):
+        result = shop.run(command)
+        assert result.exit_code == 2
+        assert f"{shop.path.name}:{line}: destinations.vk.client_id is empty." in result.output
+        assert "actions.sale.vk.list needs it: lists of contacts are uploaded through the VK Ads API." in result.output
 
 
 def test_check_finds_a_goal_that_is_named_in_vain(vk: Any) -> None:

@@ -125,6 +125,34 @@ def test_a_mistake_is_told_with_its_cure(change: dict[str, Any], said: str) -> N
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("consent", "target", "warned"),
+    [
+        (None, {"list": "Leads"}, ["no_consent"]),
+        (False, {"goal": "lead", "list": "Leads"}, ["no_consent"]),
+        (True, {"goal": "lead"}, ["no_click"]),
+        (True, {"list": "Leads"}, []),
+    ],
+)
+def test_leads_that_vk_will_not_take_are_told_before_they_are_read(
+    consent: bool | None, target: dict[str, str], warned: list[str]
+) -> None:
+    source = {"type": "vk_leads", "account": "vk", "action": "form_lead", "consent_ad_user_data": consent}
+    config = parse({
+        "sources": {"forms": {name: value for name, value in source.items() if value is not None}},
+        "actions": {"form_lead": {"kind": "micro", "vk": target}},
+        "destinations": {"vk": VK},
+    })  # fmt: skip
+    assert [one.code for one in config.warnings() if one.where == "sources.forms"] == warned
+
+
+def test_form_leads_that_are_counted_and_sent_nowhere_are_no_reason_to_warn() -> None:
+    source = {"type": "vk_leads", "account": "vk", "action": "form_lead"}
+    actions = {"form_lead": {"kind": "lead"}, "sale": {"kind": "sale", "vk": {"goal": "sale"}}}
+    config = parse({"sources": {"forms": source}, "actions": actions, "destinations": {"vk": VK}})
+    assert config.warnings() == []
+
+
 def test_without_a_section_of_vk_it_is_said_what_is_needed() -> None:
     section = {"type": "vk_leads", "account": "vk", "action": "lead"}
     with pytest.raises(
@@ -261,6 +289,23 @@ def test_a_sale_of_the_crm_counts_for_the_campaign_of_the_form(forms: Any) -> No
     assert brought["coverage"] == 1
     assert rows["(unattributed)", "(no campaign)"]["sales"] == 1
     assert rows["google", "(no campaign)"]["sales"] == 1
+
+
+@pytest.mark.parametrize(("kind", "number", "told"), [("lead", 3, True), ("lead", 2, False), ("micro", 3, False)])
+def test_a_report_says_that_leads_count_twice(forms: Any, kind: str, number: int, told: bool) -> None:
+    forms.path.write_text(forms.path.read_text("utf-8").replace(ACTION, ACTION.replace("micro", kind)), "utf-8")
+    given_leads(forms, (1, ago(hours=2), 7))
+    crm(forms, *[{"action": "lead", "gclid": f"Cj0KCQ-{at}"} for at in range(number)])
+    run(forms, "sync")
+    notes = run(forms, "report")["notes"]
+    assert [note for note in notes if note.startswith("3 leads of crm are of people who left a lead at forms")] == (
+        [
+            "3 leads of crm are of people who left a lead at forms within hours, by their phone: both count. If they are the"
+            ' same, give those of forms an action of kind = "micro".'
+        ]
+        if told
+        else []
+    )
 
 
 def test_leads_exported_by_hand_are_joined_like_those_that_were_read(shop: Any) -> None:

@@ -314,9 +314,14 @@ def test_counts_that_cannot_be_read_leave_the_cost_that_was(vk: Any) -> None:
     vk.box.faults.add(on="vk.goal_statistics", status=200, body={"items": [{"id": 12345, "rows": [{}]}]})
     told = pull(vk, code=1)
     assert "without a usable date" in of(told, "account")["message"]
+    assert "Nothing was changed" not in of(told, "account")["advice"]
     assert len(kept(vk)) == 90
     vk.box.faults.add(on="vk.goal_statistics", status=503, times=None)
-    assert codes(pull(vk, code=3)) == {"no_answer": "error"}
+    told = pull(vk, code=3)
+    assert codes(told) == {"no_answer": "error"}
+    assert of(told, "no_answer")["message"].startswith(
+        "Account 12345: what VK counts of goals was not read; cost was read all the same: "
+    )
 
 
 def test_counts_come_once_with_post_view_and_what_is_gone_goes(vk: Any, today: date) -> None:
@@ -382,14 +387,23 @@ def test_what_was_sent_after_the_counts_were_read_waits_for_the_next_pull(vk: An
     assert (doubt(vk)["arrived"], doubt(vk)["unread"]) == (1, 0)
 
 
-def test_what_a_person_decided_counts_as_they_said(vk: Any) -> None:
+def test_what_is_known_to_be_sent_counts_so_and_what_was_given_up_may_have_been_counted(vk: Any) -> None:
     lose(vk, "1", "2", kind="reset_after")
     for number, verdict in (("1", "sent"), ("2", "give-up")):
         decided = ("ledger", "resolve", f"shop/{number}", "--destination", "vk", "--as", verdict, "--why", "seen")
         assert vk.run(*decided).exit_code == 0
     pull(vk)
     found = doubt(vk)
-    assert (found["unknown"], found["accepted"], found["counted"], found["more"]) == (0, 1, 2, 1)
+    assert (found["unknown"], found["accepted"], found["counted"], found["more"]) == (0, 1, 2, 0)
+    assert found["message"].endswith("1 more may be among them: sent again since, or given up while in doubt.")
+
+
+def test_where_the_site_fires_the_goal_too_nothing_is_said_to_have_arrived(vk: Any, today: date) -> None:
+    lose(vk, "1", kind="reset_before")
+    vk.box.config.vk.goal_events = [event(today, 4)]
+    pull(vk)
+    found = doubt(vk)
+    assert (found["unknown"], found["arrived"], found["unclear"], found["more"]) == (1, None, 1, 3)
 
 
 def test_what_was_sent_again_is_not_taken_for_another_that_arrived(vk: Any) -> None:

@@ -54,9 +54,9 @@ class Asking:
         return Exit.ATTENTION if any(one.level == "error" for one in self.findings) else Exit.OK
 
     @contextmanager
-    def apart(self, where: str, account: str, api: Api = ADS) -> Iterator[None]:
+    def apart(self, where: str, account: str, api: Api = ADS, *, lost: str = "") -> Iterator[None]:
         """Whatever keeps this account from being read to its end becomes a finding. What was typed wrong, and a ledger
-        that does not work, do not."""
+        that does not work, do not. `lost`: what did not come about without an answer, if it is something else."""
         try:
             yield
         except Halted as stop:
@@ -70,7 +70,8 @@ class Asking:
         except WireError as fault:
             self.unfinished = True
             said, advice = no_answer(fault, *api)
-            self.find("error", "no_answer", where, f"Account {account} was not read to its end: {said}.", advice)
+            lost = lost or f"Account {account} was not read to its end"
+            self.find("error", "no_answer", where, f"{lost}: {said}.", advice)
         except AdsRefused as refusal:
             self.unfinished |= refusal.means is not None  # a quota: it passes
             message = f"Account {account} was not read to its end. Google says: {refusal.code}: {refusal.message}"

@@ -106,15 +106,15 @@ def tokens_of(config: Config, name: str) -> Tokens:
 
 def _ready(config: Config, name: str, settings: VkSettings) -> Callable[[], list[Finding]] | None:
     """What `check --online` asks VK; None without keys to ask with, which only the pixel does not need."""
-    if lacking := settings.missing(reading=True):
-        listing = [key for key, one in config.actions.items() if "lists" in doors_of(one, name)]
-        if listing:
-            raise ConfigError(
-                f"actions.{listing[0]}.{name}.list: lists of contacts are uploaded through the VK Ads API, and"
-                f" destinations.{name} lacks {' and '.join(lacking)}.",
-                "They are in VK Ads, Settings, API access.",
-            )
-        return None
+    if settings.missing(reading=True):
+        listing = next((key for key, one in config.actions.items() if "lists" in doors_of(one, name)), None)
+        if listing is None:
+            return None
+        try:
+            config.require_credentials(name, reading=True)
+        except ConfigError as lacking:
+            why = f"actions.{listing}.{name}.list needs it: lists of contacts are uploaded through the VK Ads API."
+            raise ConfigError(f"{lacking} {why}", "The keys are in VK Ads, Settings, API access.") from lacking
 
     def ready() -> list[Finding]:
         from convsync.destinations.vk.api import Api

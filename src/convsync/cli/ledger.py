@@ -542,16 +542,25 @@ def _of_key(book: Ledger, key: str, destination: str | None) -> list[dict[str, A
 
 
 def _ask_about_repeats(rows: Sequence[dict[str, Any]], verdict: str, yes: bool) -> None:
-    """An unknown one may be there already; where the platform cannot tell, sending it again may count it twice."""
+    """An unknown one may be there already, also if somebody gave it up since; where the platform cannot tell, sending it
+    again may count it twice."""
     if verdict != "send-again" or yes:
         return
-    doubtful = [row for row in rows if row["state"] == State.UNKNOWN and row["on_unknown"] == "hold"]
+    doubtful = [row for row in rows if _may_be_there(row)]
     if doubtful:
         names = ", ".join(sorted({row["destination"] for row in doubtful}))
         raise UsageError(
             f"{len(doubtful)} of these may have arrived, and {names} cannot recognise a repeat: they may count twice.",
             "Say --yes if that is better than losing them.",
         )
+
+
+def _may_be_there(row: dict[str, Any]) -> bool:
+    """Whether the platform may have it, and would take it for another if it came again."""
+    if row["on_unknown"] == "resend" or (row["on_unknown"] == "ask" and row["identities"] == "fixed"):
+        return False
+    held_in_doubt = row["state"] == State.HELD and row["reached"] & 2
+    return State.UNKNOWN in (row["state"], row["request"]) or bool(held_in_doubt)
 
 
 def _decide(book: Ledger, rows: Sequence[dict[str, Any]], verdict: str, why: str) -> list[int]:
@@ -588,13 +597,12 @@ def _decided(rows: Sequence[dict[str, Any]], moved: Sequence[int], verdict: str,
     click.echo(f"\n{would}{counted(number, 'delivery', 'deliveries')} {DECIDED[verdict]}.")
     left = 0 if dry_run else len(rows) - len(moved)
     if left:
-        told = (
-            f"{counted(left, 'delivery stays', 'deliveries stay')} as before: a newer revision took the place, or what"
-        )
+        stays = counted(left, "delivery stays", "deliveries stay")
+        click.echo(f"{stays} as before: a newer revision took the place, the action goes by another way in, or what")
         click.echo(
-            f"{told} would be sent (a phone number in clear) was erased with the verdict. Correct the row in the"
+            "would be sent (a phone number in clear) was erased with the verdict: correct the row in the source, then"
         )
-        click.echo("source, then it goes again.")
+        click.echo("it goes again.")
 
 
 def _as_listed(row: dict[str, Any]) -> dict[str, Any]:

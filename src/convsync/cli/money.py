@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 DAYS = 30
 """What a report covers when nobody says."""
+CHANCE = 3
+"""So many people who left a lead in two ways within hours are no chance any more."""
 
 
 @click.command(cls=Command, short_help="What a lead and a sale cost: CPL, CPA, ROAS.")
@@ -61,7 +63,9 @@ def report(
     Coverage is the share of conversions that the platform of the click took. Days are those of `timezone`.
 
     VK's pixel confirms nothing. Below the table stands how many of its conversions have an unknown outcome, and how many
-    of these arrived by VK's own count of the goals (`costs pull` reads it), by Moscow's day of the request.
+    of these arrived by VK's own count of the goals (`costs pull` reads it), by Moscow's day of the request; its count
+    proves nothing where the site fires the same goals. A later action with the phone of a lead form counts for the
+    campaign of that form, unless it names its own.
 
     \b
     Examples:
@@ -96,6 +100,7 @@ def report(
         asked = book.figures.asked()
         skipped = any(book.audit.skipped(limit=1))
         remarks = _zones(book.figures.accounts(since, after), zone, since, until)
+        remarks += _told_twice(book, since, after, zone)
         doubts = _doubts(config, book, since, after)
     finally:
         book.close()
@@ -129,6 +134,16 @@ def _zones(accounts: list[Account], zone: ZoneInfo, since: date, until: date) ->
     ]
 
 
+def _told_twice(book: Ledger, since: date, after: date, zone: ZoneInfo) -> list[str]:
+    """Leads of lead forms that another source tells of as well; a few may be chance."""
+    return [
+        f"{leads} leads of {other} are of people who left a lead at {forms} within hours, by their phone: both count. If"
+        f' they are the same, give those of {forms} an action of kind = "micro".'
+        for forms, other, leads in book.figures.told_twice(since, after, zone)
+        if leads >= CHANCE
+    ]
+
+
 def _doubts(config: Config, book: Ledger, since: date, after: date) -> list[tuple[Doubt, str]]:
     """What VK's own counts say of what was sent to each of its pixels, and how to read those that are missing."""
     from convsync.report.doubt import Day, weigh
@@ -137,17 +152,19 @@ def _doubts(config: Config, book: Ledger, since: date, after: date) -> list[tupl
     for name, settings in config.destinations.items():
         if settings.platform != "vk":
             continue
-        of = ("vk", settings.pixel_id, since, after)
+        begin = min(since, after - timedelta(days=DAYS))
+        of = ("vk", settings.pixel_id, begin, after)
         read = book.goals.read_at(*of)
         counts = {(one.day, one.goal): one.conversions for one in book.goals.counted(*of)}
         days = list[Day]()
-        for one in book.goals.sent("vk", name, settings.pixel_id, since, after):
+        for one in book.goals.sent("vk", name, settings.pixel_id, begin, after):
             told = counts.pop((one.day, one.goal), 0)
             is_read = read.get(one.day, 0) > one.last
             days.append(Day(one.goal, one.day, one.accepted, one.unknown, one.other, told if is_read else None))
         ours = {one.goal for one in days}
         days += [Day(goal, day, 0, 0, counted=told) for (day, goal), told in counts.items() if goal in ours]
-        if doubt := weigh(name, days):
+        before = (one for one in days if one.day < since)
+        if doubt := weigh(name, (one for one in days if one.day >= since), before):
             keys = "" if settings.client_id else "add client_id and client_secret, then "
             found.append((doubt, f"{keys}convsync costs pull"))
     return found

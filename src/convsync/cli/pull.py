@@ -213,7 +213,8 @@ class Pull:
                     return
                 self._blank(where, account, "VK Ads", blank)
                 self._left_out(where, account, left_out)
-            with self.asking.apart(where, account.id, VK):
+            lost = f"Account {account.id}: what VK counts of goals was not read; cost was read all the same"
+            with self.asking.apart(where, account.id, VK, lost=lost):
                 self._goals(where, account, settings.pixel_id, ads)
 
     def finish(self) -> None:

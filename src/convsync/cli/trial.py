@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 EXAMPLE = """\
 Point a configuration at it:
 
-  [destinations.google]                     [destinations.yandex]              [destinations.vk]
-  customer_id = "1234567890"                counter_id = "12345678"            pixel_id = "1234567"
-  client_id = "sandbox-client"              token = "sandbox-token"            tracker_url = "{url}/tracker"
-  client_secret = "sandbox-secret"          metrica_url = "{url}"
-  refresh_token = "sandbox-refresh"         direct_url = "{url}"
-  {google:<40}  quarantine = "10s"
+  [destinations.google]                       [destinations.yandex]                    [destinations.vk]
+  customer_id = "1234567890"                  counter_id = "12345678"                  pixel_id = "1234567"
+  client_id = "sandbox-client"                token = "sandbox-token"                  client_id = "sandbox-vk"
+  client_secret = "sandbox-secret"            quarantine = "10s"                       client_secret = "sandbox-vk-secret"
+  refresh_token = "sandbox-refresh"           {metrica:<41}{api}
+  {google:<44}{direct:<41}{tracker}
   token_url = "{url}/token"
 
 Conversion actions it knows at Google: 1111111111 (lead), 2222222222 (sale). Any status at Yandex, and the goals
-good_lead, crm_lead and qualified; any goal at VK.
+good_lead, crm_lead and qualified; at VK the goals crm_lead, crm_sale and crm_micro.
 """
 ADS = """\
 For the Google Ads API, put into [destinations.google] what it prints below as ads_endpoint and ca_bundle; conversion
@@ -74,7 +74,9 @@ def sandbox(
     ads = ads or bool(ads_port)
     if port:
         url = f"http://127.0.0.1:{port}"
-        talk.say((EXAMPLE + (ADS if ads else "")).format(url=url, google=f'data_manager_url = "{url}"'))
+        keys = {"google": "data_manager_url", "metrica": "metrica_url", "direct": "direct_url", "api": "api_url"}
+        lines = {name: f'{key} = "{url}"' for name, key in keys.items()} | {"tracker": f'tracker_url = "{url}/tracker"'}
+        talk.say((EXAMPLE + (ADS if ads else "")).format(url=url, **lines))
     try:
         leave(serve(port=port, config=config, quiet=talk.quiet, ads=ads, ads_port=ads_port))
     except OSError as error:

@@ -80,7 +80,11 @@ def _looks(config: Config, wanted: tuple[str, ...], asking: Asking) -> Iterator[
 
     for name in vk_names(config, wanted):
         pixel = config.destinations[name].account
-        with asking.apart(f"destinations.{name}", pixel, VK), assemble_vk.api_of(config, name) as api:
+        lost = f"The goals of the pixel {pixel} were not read to their end"
+        with (
+            asking.apart(f"destinations.{name}", pixel, VK, lost=lost),
+            assemble_vk.api_of(config, name) as api,
+        ):
             known = goals(api, pixel)
             named: dict[str, list[str]] = {}
             for action, settings in config.actions.items():

@@ -91,7 +91,7 @@ def revoke(talk: Talk, destinations: tuple[str, ...], here: bool, yes: bool, jso
     asking, done = Asking(), list[str]()
     for name in names:
         with (
-            asking.apart(f"destinations.{name}", config.destinations[name].account, VK),
+            asking.apart(f"destinations.{name}", config.destinations[name].account, VK, lost=DOUBTFUL),
             _tokens(config, name) as known,
         ):
             if here:
@@ -110,6 +110,7 @@ def revoke(talk: Talk, destinations: tuple[str, ...], here: bool, yes: bool, jso
     leave(asking.exit_code)
 
 
+DOUBTFUL = "Whether the tokens have ended is not known, and to ask again does no harm"
 FORGOTTEN = "forgotten here; at VK it stays one of the five until it was idle for a month"
 REVOKED = "every token of this client and user has ended; the next run asks for a new one"
 
@@ -161,7 +162,8 @@ def _row(config: Config, name: str, offline: bool, asking: Asking) -> dict[str, 
         "kept": None, "expires_at": None, "made_at": None, "refreshed_at": None, "asked": None,
         "works": None, "account": None,
     }  # fmt: skip
-    with asking.apart(f"destinations.{name}", settings.account, VK), _tokens(config, name) as tokens:
+    lost = "Whether VK takes the token is not known"
+    with asking.apart(f"destinations.{name}", settings.account, VK, lost=lost), _tokens(config, name) as tokens:
         kept = tokens.kept()
         times = {key: getattr(kept, key) for key in ("expires_at", "made_at", "refreshed_at")}
         row |= {key: time and time.isoformat() for key, time in times.items()}
@@ -174,6 +176,7 @@ def _row(config: Config, name: str, offline: bool, asking: Asking) -> dict[str, 
 def _tried(tokens: Tokens, kept: Kept, asking: Asking) -> dict[str, Any]:
     """Whether VK takes the access value as it is."""
     from convsync.destinations.vk.api import Api
+    from convsync.destinations.vk.goals import shown
     from convsync.destinations.vk.readiness import account
     from convsync.destinations.vk.tokens import AsItIs, Dead
 
@@ -184,7 +187,7 @@ def _tried(tokens: Tokens, kept: Kept, asking: Asking) -> dict[str, Any]:
         advice = "The next run refreshes it; `convsync check --online` does so now."
         asking.find("info", "dead_token", tokens.where, message, advice)
         return {"works": False}
-    return {"works": True, "account": {"id": who.id, "username": who.username}}
+    return {"works": True, "account": {"id": who.id, "username": shown(who.username)}}
 
 
 def _shown(row: dict[str, Any]) -> Iterator[str]:

@@ -200,7 +200,10 @@ class Config(StrictModel):
 
     def warnings(self) -> list[Finding]:
         """What can be meant, but seldom is."""
-        return [*self._written.findings, *self._unused(), *self._misspelt(), *self._both_ways(), *self._unread_login()]
+        ours = (
+            self._unused(), self._misspelt(), self._both_ways(), self._unread_login(), self._half_keys(), self._unlisted()
+        )  # fmt: skip
+        return [*self._written.findings, *(found for part in ours for found in part)]
 
     def _unused(self) -> Iterator[Finding]:
         named = {name for action in self.actions.values() for name in action.targets}
@@ -208,9 +211,10 @@ class Config(StrictModel):
             if settings.enabled and name not in named:
                 advice = f"Add a line `{name} = {{ … }}` to an [actions.*] section, or say enabled = false."
                 yield Finding("warning", "unused_destination", f"destinations.{name}", "no action names it.", advice)
+        forms = {source.action for source in self.sources.values() if isinstance(source, VkLeadsSource)}
         for name, action in self.actions.items():
-            if action.kind == "micro" and not action.targets:
-                continue  # counted in reports and sent nowhere is what micro-conversions are for
+            if (action.kind == "micro" or name in forms) and not action.targets:
+                continue  # counted in reports and sent nowhere is what micro-conversions are for, and leads that VK knows
             if not any(self.destinations[target].enabled for target in action.targets):
                 message = "no enabled destination takes it: it is counted in reports and sent nowhere."
                 yield Finding(
@@ -258,6 +262,33 @@ class Config(StrictModel):
                 message = "cost is read of cost_client_logins alone, which does not name client_login."
                 advice = "Add it there, or remove client_login."
                 yield Finding("warning", "login_unread", f"destinations.{name}", message, advice)
+
+    def _half_keys(self) -> Iterator[Finding]:
+        """VK's pixel needs no keys, so that half a pair stops nothing that is sent."""
+        for name, settings in self.destinations.items():
+            lacking = settings.missing(reading=True) if isinstance(settings, VkSettings) else []
+            if len(lacking) == 1:
+                message = f"{lacking[0]} is empty, and the other half of the keys is not: they open nothing."
+                advice = "Write both for cost, goals, lists and lead forms, or neither."
+                yield Finding("warning", "half_keys", f"destinations.{name}", message, advice)
+
+    def _unlisted(self) -> Iterator[Finding]:
+        """Leads of forms carry contacts alone and never say themselves whether these may be passed on."""
+        for name, source in self.sources.items():
+            if not isinstance(source, VkLeadsSource):
+                continue
+            for key, target in self.actions[source.action].targets.items():
+                if not isinstance(target, VkTarget) or not self.feeds(name, key):
+                    continue
+                where = f"actions.{source.action}.{key}"
+                if target.list is None:
+                    message = f"no lead of it reaches the goal of {where}: what comes by a lead form has no click id."
+                    advice = "VK knows these leads already: remove it, or name a `list` of their phones."
+                    yield Finding("warning", "no_click", f"sources.{name}", message, advice)
+                elif not source.consent_ad_user_data:
+                    message = f"no lead of it goes to the list of {where}: nobody says that people consented."
+                    advice = "Write consent_ad_user_data = true in it if the forms ask for that."
+                    yield Finding("warning", "no_consent", f"sources.{name}", message, advice)
 
     def redacted(self) -> dict[str, Any]:
         """All settings with their defaults as plain data for display, secrets hidden."""

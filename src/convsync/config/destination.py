@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
@@ -187,7 +187,21 @@ def _whole_days(value: timedelta) -> timedelta:
     return value
 
 
-VatRate = Literal["russia"] | Annotated[Decimal, Field(ge=0, lt=1, allow_inf_nan=False)]
+def _vat_rate(value: object) -> object:
+    """One sentence, whichever of the two kinds was meant."""
+    text = str(value) if isinstance(value, str | int | float | Decimal) and not isinstance(value, bool) else ""
+    if text == "russia":
+        return text
+    try:
+        rate = Decimal(text)
+    except InvalidOperation:
+        rate = Decimal("NaN")
+    if not rate.is_finite() or not 0 <= rate < 1:
+        raise ValueError('must be a part of the net amount, such as 0.22 for 22 %, or "russia": its rate of each day.')
+    return rate
+
+
+VatRate = Annotated[Decimal | Literal["russia"], BeforeValidator(_vat_rate)]
 """As a part of the net amount (0.22), or `russia`: 0.20 until the end of 2025, 0.22 from 2026."""
 
 

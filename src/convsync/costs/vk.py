@@ -296,5 +296,5 @@ def number(told: Any) -> str | None:
 def unreadable(why: str) -> SourceError:
     return SourceError(
         f"VK Ads cannot be read: its {why}.",
-        "Nothing was changed. If it stays so, VK has changed its answers: look for a newer version, or report it.",
+        "What was known of this stays. If it does not pass, VK has changed its answers: look for a newer version, or report it.",
     )

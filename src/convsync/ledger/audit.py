@@ -17,13 +17,14 @@ COLUMNS = """
     a.action AS action, t.name AS destination, t.route AS route, d.goal AS goal, d.state AS state,
     d.attempts AS attempts, d.batch_id AS batch, b.platform_ref AS platform_ref, d.reason AS reason,
     a.occurred_at AS occurred_at, d.value AS value, d.currency AS currency, d.updated_at AS updated_at,
-    d.not_before AS not_before, d.status AS status, t.on_unknown AS on_unknown"""
+    d.not_before AS not_before, d.status AS status, t.on_unknown AS on_unknown,
+    b.state AS request, d.reached AS reached, t.identities AS identities"""
 
 TABLES = """
     FROM delivery d JOIN action a ON a.id = d.action_id JOIN destination t ON t.id = d.destination_id
     LEFT JOIN batch b ON b.id = d.batch_id"""
 
-HIDDEN = ("id", "not_before", "status", "on_unknown")
+HIDDEN = ("id", "not_before", "status", "on_unknown", "request", "reached", "identities")
 """Columns that `ledger list --json` does not show."""
 
 PAGE = 1000

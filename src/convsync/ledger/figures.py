@@ -105,6 +105,19 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"""
 the lead form which the same person filled in last; a click of another platform goes before a form.
 The eighth column says how far the best delivery to that platform got: 3 taken, 2 unknown, 1 addressed."""
 
+SAME_LEAD = timedelta(hours=4)
+"""A lead of the same person so near to that of a form is the same one, told by another source: VK's times may be three hours
+off (its zone is UNSURE)."""
+
+TOLD_TWICE = f"""
+SELECT f.source, a.source, count(DISTINCT a.id)
+FROM action a CROSS JOIN action f ON f.lead_form = 1 AND f.person = a.person
+     AND f.occurred_at >= a.occurred_at - {SAME_LEAD // timedelta(milliseconds=1)}
+     AND f.occurred_at <= a.occurred_at + {SAME_LEAD // timedelta(milliseconds=1)}
+WHERE a.lead_form = 0 AND a.person IS NOT NULL AND a.kind = 'lead' AND a.status = 'active' AND f.kind = 'lead'
+  AND f.status = 'active' AND f.source <> a.source AND a.occurred_at >= :since AND a.occurred_at < :until
+GROUP BY 1, 2 ORDER BY 1, 2"""
+
 
 CHUNK = 5000
 
@@ -267,6 +280,11 @@ class Figures:
             of = (platform, campaign, action, kind, source, currency)
             addressed, taken, unknown = far
             yield Tally(date.fromisoformat(day), *of, *counts, addressed, taken, unknown)
+
+    def told_twice(self, since: date, until: date, zone: ZoneInfo) -> list[tuple[str, str, int]]:
+        """Source of lead forms, another source, and how many leads of that seem to be leads of the forms: both count."""
+        span = {"since": _midnight(since, zone), "until": _midnight(until, zone)}
+        return self.store.conn.execute(TOLD_TWICE, span).fetchall()
 
     def uploads(self, destination: str, since: date, until: date, zone: ZoneInfo) -> Iterator[Uploads]:
         """What left for a destination on the days `since <= day < until` of `zone`, as it stands now.

@@ -28,7 +28,6 @@ SENT = """
 SELECT date(b.created_at / 1000, 'unixepoch', '+3 hours'), d.goal,
     CASE WHEN d.batch_id = b.id AND d.state IN ('accepted', 'confirmed', 'unknown')
          THEN CASE WHEN t.name <> :destination THEN 'other' WHEN d.state = 'unknown' THEN 'unknown' ELSE 'accepted' END
-         WHEN d.batch_id = b.id AND d.state = 'refused' THEN 'refused'
          WHEN b.state IN ('in_flight', 'unknown', 'resent') THEN 'other' ELSE 'refused' END AS became,
     count(*), max(b.created_at)
 FROM batch b JOIN destination t ON t.id = b.destination_id JOIN json_each(b.items) i
@@ -37,7 +36,8 @@ WHERE t.platform = :platform AND t.door = '' AND t.account = :counter
   AND b.created_at >= :since AND b.created_at < :until AND b.state <> 'not_sent'
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
 """By request, as a platform that keeps no id counts. What was sent once more is `other` on the day of the request whose
-answer was lost, and so is what another section sent to the same goal. A person's word stands in the state."""
+answer was lost, and so are what another section sent to the same goal, and what a person gave up while it was in doubt: that it
+shall not be sent again does not say that it never arrived. That it was sent they can say; it stands in the state."""
 
 
 class Counted(NamedTuple):

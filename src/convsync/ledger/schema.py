@@ -5,8 +5,10 @@ Times are epoch milliseconds in UTC, money is integer minor units beside its cur
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 
 from convsync.errors import LedgerError
 from convsync.ledger.store import APPLICATION_ID, Store
@@ -187,3 +189,23 @@ def migrate(store: Store) -> None:
             MIGRATIONS[number](conn)
             conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             conn.execute(f"PRAGMA user_version = {number + 1}")
+    if lacking := _expected() - _columns(store.conn):
+        table, column = min(lacking)
+        raise LedgerError(
+            f"{store.path} was made by a convsync that was not released yet: its table {table} has no {column}.",
+            "Keep it for the record, and begin a new ledger: another [ledger] url. CHANGELOG.md says what that means for each platform.",
+        )
+
+
+@functools.cache
+def _expected() -> frozenset[tuple[str, str]]:
+    with closing(sqlite3.connect(":memory:")) as conn:
+        for step in MIGRATIONS:
+            step(conn)
+        return _columns(conn)
+
+
+def _columns(conn: sqlite3.Connection) -> frozenset[tuple[str, str]]:
+    """Table and column, of each."""
+    query = "SELECT m.name, p.name FROM sqlite_schema m JOIN pragma_table_info(m.name) p WHERE m.type = 'table'"
+    return frozenset(conn.execute(query))

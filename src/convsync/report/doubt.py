@@ -2,7 +2,7 @@
 
 Only arithmetic on two counts that are kept elsewhere: nothing here decides what becomes of a delivery. The platform counts
 less than it gets (only what it ties to its ads), so that what it counts beyond the accepted ones surely arrived, unless
-somebody else fires the same goal.
+somebody else fires the same goal: where more was counted than was ever sent, the counts of that goal say nothing of any day.
 """
 
 from __future__ import annotations
@@ -53,6 +53,10 @@ class Doubt(NamedTuple):
     accepted: int
     counted: int | None
     more: int
+    other: int
+    """Requests besides, of the days whose counts were read, that may have been counted as well."""
+    unclear: int
+    """How many of the unknown ones are of goals that somebody else fires, so that their counts cannot tell."""
 
     def as_json(self, advice: str) -> dict[str, Any]:
         return self._asdict() | {"message": self.sentence(advice)}
@@ -64,6 +68,8 @@ class Doubt(NamedTuple):
     def _sentences(self, advice: str) -> Iterable[str]:
         if not self.unknown:
             yield f"{self.accepted} accepted by the tracker, VK counted {self.counted}, of what it ties to its ads."
+            if self.other and (self.counted or 0) > self.accepted:
+                yield f"{self.other} more may be among them: sent again since, or given up while in doubt."
         elif self.arrived is None:
             yield f"{_outcomes(self.unknown)} unknown."
         else:
@@ -71,21 +77,25 @@ class Doubt(NamedTuple):
             found = f"{least}: it counts only what it ties to its ads"
             found = "all of them arrived" if self.arrived == self.unknown else found
             yield f"{_outcomes(self.unknown)} unknown; by VK's own count {found}."
+        if self.unclear:
+            yield f"VK's count cannot tell of {self.unclear} of them: it is higher than what was sent for their goal."
         if self.unread:
             yield f"VK's count was not read since {self.unread} of them left {_days(self.unread_days)}: {advice}."
         if self.more:
             yield f"VK counted {self.more} more than was sent: the site itself may fire the same goal."
 
 
-def weigh(destination: str, days: Iterable[Day]) -> Doubt | None:
-    """The sum of these days; None where nothing is unknown and no count was read."""
+def weigh(destination: str, days: Iterable[Day], before: Iterable[Day] = ()) -> Doubt | None:
+    """The sum of these days; None where nothing is unknown and no count was read. `before`: earlier days, which only tell
+    of what goals somebody else fires."""
     known = list(days)
     read = [one for one in known if one.counted is not None]
     unread = [one for one in known if one.counted is None and one.unknown]
+    foreign = {one.goal for one in (*before, *known) if one.more}
     unknown = sum(one.unknown for one in known)
     if not unknown and not read:
         return None
-    told = [one.arrived for one in known if one.unknown and one.arrived is not None]
+    told = [one.arrived for one in known if one.unknown and one.arrived is not None and one.goal not in foreign]
     return Doubt(
         destination=destination,
         unknown=unknown,
@@ -95,6 +105,8 @@ def weigh(destination: str, days: Iterable[Day]) -> Doubt | None:
         accepted=sum(one.accepted for one in read),
         counted=sum(one.counted or 0 for one in read) if read else None,
         more=sum(one.more for one in read),
+        other=sum(one.other for one in read),
+        unclear=sum(one.unknown for one in read if one.goal in foreign),
     )
 
 

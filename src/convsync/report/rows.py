@@ -357,17 +357,19 @@ def _remarks(row: Row, group: _Group, context: _Context, count: _Counts) -> Iter
 
 
 def _taxed(spends: Sequence[Spend], context: _Context) -> Iterator[str]:
-    """With and without VAT in one sum, and how to mend it. Only Yandex can be asked for either, as `direct_vat` says."""
+    """With and without VAT in one sum, and how to mend it. Only Yandex's and VK's can be had either way."""
     kinds: defaultdict[str, set[bool | None]] = defaultdict(set)
     for spend in spends:
         kinds[spend.platform].add(spend.vat_included)
-    yandex, others = kinds.pop("yandex", set()), set[bool | None]().union(*kinds.values())
-    if len(yandex | others) < 2:
+    if len(set[bool | None]().union(*kinds.values())) < 2:
         return
     mend = "Import its files again with the column vat_included."
-    if "yandex" in context.asked and (len(yandex) > 1 or (yandex and yandex.isdisjoint(others))):
-        first = context.spans["yandex"][0]
-        mend = f"To read Yandex's again, as direct_vat says: convsync costs pull --since {first}"
+    for platform, whose, key in (("vk", "VK's", "vat_rate"), ("yandex", "Yandex's", "direct_vat")):
+        own = kinds.get(platform, set())
+        others = set[bool | None]().union(*(kinds[one] for one in kinds if one != platform))
+        pulled = platform in context.asked and own - {None}  # what was pulled says whether it includes VAT
+        if pulled and (len(own) > 1 or own.isdisjoint(others)):
+            mend = f"To read {whose} again, as {key} says: convsync costs pull --since {context.spans[platform][0]}"
     yield f"The cost mixes amounts that include VAT, amounts that do not, or amounts of which nobody said. {mend}"
 
 
