@@ -29,6 +29,7 @@ bench: $(DEV)/.installed  ## rows per second and peak memory; ROWS="100000 10000
 	$(DEV)/bin/python bench/throughput.py $(ROWS)
 	$(DEV)/bin/python bench/messages.py
 	$(DEV)/bin/python bench/metrica.py
+	$(DEV)/bin/python bench/vk.py
 
 clean:
 	rm -rf $(DEV) $(RUN) build dist convsync-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,4 +1,4 @@
-"""A zero-latency stand-in for Data Manager and Metrica: reads a request, counts its rows, answers at once. Loopback only."""
+"""A zero-latency stand-in for Data Manager, Metrica and VK: reads a request, counts its rows, answers at once. Loopback only."""
 
 from __future__ import annotations
 
@@ -47,12 +47,25 @@ class Sink:
             while len(body) < length:
                 body += connection.recv(1 << 20)
             buffer = b""
-            connection.sendall(self.answer(head.split(b" ")[1], bytes(body)))
+            method, path, _ = head.split(b" ", 2)
+            connection.sendall(self.vk(method, path, bytes(body)) or self.answer(path, bytes(body)))
+
+    def vk(self, method: bytes, path: bytes, body: bytes) -> bytes:
+        """A call of the pixel, a list that is made, or the lists, of which none is ever shown."""
+        if path.startswith(b"/tracker?"):
+            self.requests, self.events = self.requests + 1, self.events + 1
+            return b"HTTP/1.1 200 OK\r\nContent-Type: image/gif\r\nContent-Length: 0\r\n\r\n"
+        if b"/offline_goals.json" not in path:
+            return b""
+        if method == b"GET":
+            return b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{"items":[]}'
+        self.requests, self.events = self.requests + 1, self.events + body.count(b".20")  # a day a row
+        return b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"
 
     def answer(self, path: bytes, body: bytes) -> bytes:
         if path == b"/count":
             text = b"%d %d" % (self.requests, self.events)
-        elif path == b"/token":
+        elif path == b"/token" or path.endswith(b"/oauth2/token.json"):
             text = TOKEN
         elif b"simple_orders" in path or b"offline_conversions/upload?" in path:
             rows = body.count(b"\n") - 7  # of them the header and six of the form
