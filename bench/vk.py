@@ -34,6 +34,7 @@ client_secret = "s"
 tracker_url = "{url}/tracker"
 api_url = "{url}"
 requests_per_second = 1000
+api_requests_per_second = 1000
 """
 TARGETS = {"pixel": 'goal = "crm_sale"', "lists": 'list = "Sales"'}
 

@@ -58,14 +58,6 @@ ORDER BY d.not_before, d.id"""
 PARTS = DUE.replace(ADJUSTS, "0")
 """The same where a change and a first telling look alike."""
 
-ENOUGH = f"""
-SELECT d.goal, d.part FROM delivery d
-WHERE d.destination_id = :destination AND d.state = 'pending' AND d.not_before <= :now
-  AND (d.after_id IS NULL OR NOT EXISTS ({OPEN_BEFORE}))
-GROUP BY d.goal, d.part HAVING count(DISTINCT coalesce(d.identity, d.id)) >= :least
-ORDER BY min(d.not_before), min(d.id) LIMIT 1"""
-"""Goal and part of which enough is due for a request that needs so many rows."""
-
 THESE = ("FROM delivery d\n", "FROM json_each(:ids) j CROSS JOIN delivery d ON d.id = j.value\n", 1)
 
 CHANGES = f"""
@@ -245,9 +237,16 @@ class Claimer:
         return self.store.one(query, (destination_id,)) is not None
 
     def _enough(self, bound: dict[str, Any], least: int) -> tuple[str, str] | None:
-        """Goal and part of what is due first, of those of which there is enough for a request."""
-        found: tuple[str, str] | None = self.store.conn.execute(ENOUGH, bound | {"least": least}).fetchone()
-        return found and (found[0], found[1])
+        """Goal and part of which enough is due for a request, the first that has; ends with the row that makes it enough."""
+        rows: dict[tuple[str, str], set[object]] = {}
+        found = self.store.conn.execute(PARTS, bound)
+        for number, goal, identity, part, _ in found:
+            mine = rows.setdefault((goal, part), set())
+            mine.add(number if identity is None else identity)
+            if len(mine) == least:
+                found.close()
+                return goal, part
+        return None
 
     def _together(
         self,

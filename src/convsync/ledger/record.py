@@ -21,6 +21,7 @@ from convsync.ledger.moves import EXHAUSTED, NEVER_REACHED, SAME_KEY, TO_STATE, 
 from convsync.ledger.store import Store
 from convsync.model import Answer, Outcome, SkipReason, Sought, State, Verdict
 
+REDACTED_AT_ONCE = 2000
 NEARBY = 1000
 """So many requests before and after one may be taken for it, where the platform keeps no token."""
 
@@ -372,19 +373,21 @@ class Recorder:
 
         `whole`: what is left (their hashes) could be sent as well.
         """
+        query = (
+            "SELECT d.id, p.body FROM delivery d JOIN payload p ON p.delivery_id = d.id WHERE d.destination_id = ?"
+            " AND d.clear = 1 AND (d.state NOT IN ('pending', 'in_flight', 'unknown', 'held')"
+            f" OR (d.state = 'held' AND d.reason IN (?, ?))) LIMIT {REDACTED_AT_ONCE}"
+        )
+        erased, left = 0, 0 if whole else 2
         with self.store.atomic() as conn:
-            found = conn.execute(
-                "SELECT d.id, p.body FROM delivery d JOIN payload p ON p.delivery_id = d.id WHERE d.destination_id = ?"
-                " AND d.clear = 1 AND (d.state NOT IN ('pending', 'in_flight', 'unknown', 'held')"
-                " OR (d.state = 'held' AND d.reason IN (?, ?)))",
-                (destination_id, *WITHDRAWN),
-            ).fetchall()
-            conn.executemany("UPDATE payload SET body = ? WHERE delivery_id = ?", [(redact(b), n) for n, b in found])
-            left = 0 if whole else 2
-            conn.executemany("UPDATE delivery SET clear = ? WHERE id = ?", [(left, number) for number, _ in found])
-        if found:
+            while found := conn.execute(query, (destination_id, *WITHDRAWN)).fetchall():
+                bare = ((redact(body), number) for number, body in found)
+                conn.executemany("UPDATE payload SET body = ? WHERE delivery_id = ?", bare)
+                conn.executemany("UPDATE delivery SET clear = ? WHERE id = ?", [(left, number) for number, _ in found])
+                erased += len(found)
+        if erased:
             self.store.forget()
-        return len(found)
+        return erased
 
 
 def _again(answer: Answer, before: str) -> bool:
