@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from convsync.cli.ledger import _may_be_there
+from convsync.cli.ledger_decide import _may_be_there
 from convsync.ledger import Lock
 
 DESIGN_FIELDS = [
