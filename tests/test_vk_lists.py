@@ -405,6 +405,16 @@ def test_hashes_need_no_erasing(lists: World) -> None:
     assert [one["rows"] for one in lists.lists()] == [10]
 
 
+def test_clear_contacts_and_hashes_never_share_a_list(lists: World) -> None:
+    lists.given(*people(lists, 9))
+    lists.sync()
+    lists.vk_options = {"contact_hash": "md5"}
+    lists.source.actions = people(lists, 10, 20)  # what waits is not read again
+    lists.sync()
+    assert [one["rows"] for one in lists.lists()] == [10]
+    assert sorted(lists.states("vk").values()) == ["accepted"] * 10 + ["pending"] * 9
+
+
 def test_an_account_without_the_right_sends_by_the_other_way_in_and_says_whom_to_ask(lists: World) -> None:
     lists.box.config.vk.lists.denied = ["create"]
     lists.given(lists.action("click"), *people(lists, 10))

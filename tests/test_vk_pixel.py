@@ -132,6 +132,14 @@ def test_a_good_user_id_stands_in_for_a_bad_click_id(click: str) -> None:
     assert b'"userid":"42"' in made(action(rb_clickid=click, vk_user_id="42")).payload
 
 
+def test_a_value_that_no_goal_of_vk_can_hold_is_skipped_and_names_the_setting() -> None:
+    skip = skipped(action(), 2_147_483_648_00)
+    assert (skip.reason, skip.detail) == (SkipReason.VALUE_TOO_LARGE, "more than 2147483647 (max_value)")
+    assert made(action(), 2_147_483_647_00)
+    assert made(action(), 2_147_483_648_00, send_value=False)
+    assert skipped(action(), 101_00, max_value=100).reason is SkipReason.VALUE_TOO_LARGE
+
+
 def test_a_negative_value_never_leaves() -> None:
     assert skipped(action(), -1).reason is SkipReason.NEGATIVE_VALUE
 
@@ -192,7 +200,7 @@ CLICK = ANY.filter(lambda text: text == text.strip() and not set(text) & set("{}
 
 @given(CLICK, st.integers(0, 10**12))
 def test_every_click_id_and_value_can_be_read_back_by_semicolons(click: str, value: int) -> None:
-    parts = urlsplit(url(action(rb_clickid=click), value))
+    parts = urlsplit(url(action(rb_clickid=click), value, max_value=10**12))
     fields = parse_qs(parts.query, separator=";", strict_parsing=True)
     assert fields == {"id": ["1234567"], "e": [f"RG:{(value + 50) // 100}/crm_sale"], "rb_clickid": [click]}
     assert parts.fragment == ""

@@ -142,16 +142,23 @@ def test_an_empty_status_never_leaves_because_metrica_reads_it_as_paid() -> None
 def test_revenue_stays_within_what_metrica_holds() -> None:
     limit = 9_223_372_036_854_00
     assert state(orders(), action(currency="RUB"), value=limit)["revenue"] == "9223372036854.00"
-    assert "more than Metrica can hold" in skip(action(currency="RUB"), value=limit + 1).detail
+    large = skip(action(currency="RUB"), value=limit + 1)
+    assert large.reason is SkipReason.VALUE_TOO_LARGE and "more than Metrica can hold" in large.detail
     negative, bare = skip(action(currency="RUB"), value=-1), skip(action(), value=1)
     assert negative.reason is SkipReason.NEGATIVE_VALUE and "refund" in negative.detail
     assert bare.reason is SkipReason.NO_CURRENCY and "roubles" in bare.detail
 
 
-@pytest.mark.parametrize(("cost", "says"), [("-0.01", "from 0"), ("9223372036855", "more than Metrica can hold")])
-def test_a_cost_that_metrica_would_refuse_is_told_before(cost: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("cost", "reason", "says"),
+    [
+        ("-0.01", SkipReason.NEGATIVE_VALUE, "from 0"),
+        ("9223372036855", SkipReason.VALUE_TOO_LARGE, "more than Metrica can hold"),
+    ],
+)
+def test_a_cost_that_metrica_would_refuse_is_told_before(cost: str, reason: SkipReason, says: str) -> None:
     refused = skip(action(currency="RUB", cost=Decimal(cost)), value=100)
-    assert refused.reason is SkipReason.NEGATIVE_VALUE and "cost" in refused.detail and says in refused.detail
+    assert refused.reason is reason and "cost" in refused.detail and says in refused.detail
 
 
 @pytest.mark.parametrize("settings", [{"counter_id": "12-34"}, {"token": "a b"}, {"counter_timezone": "Moscow/Europe"}])

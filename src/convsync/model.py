@@ -61,6 +61,7 @@ class SkipReason(enum.StrEnum):
     BAD_TIME = "bad_time"
     NO_CURRENCY = "no_currency"
     NEGATIVE_VALUE = "negative_value"
+    VALUE_TOO_LARGE = "value_too_large"
     CANCELLED_UNSENT = "cancelled_unsent"
     CANNOT_ADJUST = "cannot_adjust"
     REFUND_IGNORED = "refund_ignored"
@@ -85,6 +86,7 @@ SENTENCES = {
     SkipReason.BAD_TIME: "its times contradict each other: what led to it cannot have come after it",
     SkipReason.NO_CURRENCY: "it has a value but no currency, and no default is ever assumed",
     SkipReason.NEGATIVE_VALUE: "its value is negative; a refund is a status, not a negative sale",
+    SkipReason.VALUE_TOO_LARGE: "its value is larger than this platform takes",
     SkipReason.CANCELLED_UNSENT: "it was cancelled or refunded before anything was sent: nothing to take back",
     SkipReason.CANNOT_ADJUST: "this platform cannot change what was once sent; the change stays in the ledger",
     SkipReason.REFUND_IGNORED: "the configuration says not to tell this platform of refunds (on_refund)",

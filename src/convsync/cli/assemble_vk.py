@@ -33,6 +33,7 @@ def routes(config: Config, name: str, settings: VkSettings) -> tuple[Route, ...]
         click_max_age=settings.click_max_age,
         max_age=settings.max_age,
         send_value=settings.send_value,
+        max_value=settings.max_value,
         user_agent=settings.user_agent,
         in_flight=settings.in_flight,
         ready=ready,

@@ -226,6 +226,7 @@ class VkSettings(CommonDestination):
     max_age: PositiveDuration = timedelta(days=30)
     user_agent: HeaderText = "convsync"
     send_value: bool = True
+    max_value: Count = 2_147_483_647
     list_mode: Literal["new", "append"] = "new"
     list_header: HeaderText = "ID,date"
     list_fields_mode: Literal["fields", "data_json"] = "fields"

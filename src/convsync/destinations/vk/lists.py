@@ -145,7 +145,7 @@ class Lists(Route):
             orjson.dumps(row),
             status=action.status,
             key=key_of(action.source, action.external_id, action.action, self.name, f"{self.door}/{target.list}"),
-            part=kind,
+            part=f"{kind} md5" if self._hashed else kind,  # the setting may change while rows wait
             clear=not self._hashed,
             door=self.door,
             identity=_digest(f"{self.account}\n{kind}\n{told}\n{day}"),

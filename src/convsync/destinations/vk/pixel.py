@@ -80,11 +80,13 @@ class Pixel(Route):
         click_max_age: timedelta = timedelta(days=30),
         max_age: timedelta = timedelta(days=30),
         send_value: bool = True,
+        max_value: int = 2_147_483_647,
         user_agent: str | None = None,
         in_flight: int = 5,
         ready: Callable[[], list[Finding]] | None = None,
     ) -> None:
-        """`ready` looks at the account through the VK Ads API, where there are keys for it."""
+        """`max_value`: of whole units; VK's own amount of a goal is a 32-bit number (DOC RemarketingCounterGoal), more is
+        not established. `ready` looks at the account through the VK Ads API, where there are keys for it."""
         self.name = name
         self.account = pixel_id
         self.wire = wire
@@ -97,6 +99,7 @@ class Pixel(Route):
         self._tracker_url = tracker_url
         self._slash = slash_encoding
         self._send_value = send_value
+        self._max_value = max_value
         self._headers = {"User-Agent": user_agent} if user_agent else {}
         self._ready = ready
         self._refusals = 0
@@ -119,6 +122,8 @@ class Pixel(Route):
         if action.status != "active":
             return Skip(self.name, SkipReason.CANNOT_ADJUST, "VK cannot take a goal back")
         amount = None if value is None or not self._send_value else _whole(value, action.currency)
+        if amount is not None and amount > self._max_value:
+            return Skip(self.name, SkipReason.VALUE_TOO_LARGE, f"more than {self._max_value} (max_value)")
         call = {"goal": target.goal, "value": amount, found.kind: found.text}
         payload = orjson.dumps({name: part for name, part in call.items() if part is not None})
         return Conversion(self.name, target.goal, payload, None, action.status, value, action.currency)

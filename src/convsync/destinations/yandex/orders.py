@@ -281,8 +281,10 @@ def _bad_value(value: int | None, currency: str | None) -> tuple[SkipReason, str
     if value < 0:
         return SkipReason.NEGATIVE_VALUE, "Metrica takes amounts from 0: tell a refund by the row's status"
     if major(value, currency) > REVENUE_LIMIT:
-        rule = f"not negative, but more than Metrica can hold ({REVENUE_LIMIT}): look for a lost decimal point"
-        return SkipReason.NEGATIVE_VALUE, rule
+        return (
+            SkipReason.VALUE_TOO_LARGE,
+            f"more than Metrica can hold ({REVENUE_LIMIT}): look for a lost decimal point",
+        )
     return None
 
 
@@ -290,10 +292,8 @@ def _bad_cost(cost: Decimal) -> tuple[SkipReason, str] | None:
     if cost < 0:
         return SkipReason.NEGATIVE_VALUE, "of its cost, which Metrica takes from 0: without one leave the cell empty"
     if cost > REVENUE_LIMIT:
-        rule = (
-            f"not negative, but its cost is more than Metrica can hold ({REVENUE_LIMIT}): look for a lost decimal point"
-        )
-        return SkipReason.NEGATIVE_VALUE, rule
+        rule = f"of its cost, which is more than Metrica can hold ({REVENUE_LIMIT}): look for a lost decimal point"
+        return SkipReason.VALUE_TOO_LARGE, rule
     return None
 
 
