@@ -107,6 +107,14 @@ def test_a_section_name_that_moves_to_another_account_is_refused_once_something_
         world.ledger.runs.enlist("yandex", "yandex", "87654321", "yandex.orders", "resend")
 
 
+def test_a_section_that_was_renamed_is_refused_before_anything_is_sent_once_more(world: World) -> None:
+    world.given(world.action("1"))
+    world.sync()
+    with pytest.raises(ConfigError, match=r"which this ledger knows as \[destinations.yandex\].* that name again"):
+        world.ledger.runs.enlist("metrica", "yandex", "12345678", "yandex.orders", "resend")
+    world.is_sound()
+
+
 def test_a_mistyped_account_that_took_nothing_can_be_mended(world: World) -> None:
     world.ledger.runs.enlist("yandex", "yandex", "99999999", "yandex.orders", "resend")
     world.given(world.action("1"))

@@ -119,6 +119,17 @@ def shown(desk: Desk) -> list[tuple[str, bool, list[str]]]:
     return [(one.group.part, one.group.adjusts, [row[0] for row in one.rows]) for one in desk.requests]
 
 
+def test_what_waits_for_a_section_that_is_gone_is_told(world: World, desk: Desk) -> None:
+    desk.answers = [Answer(Outcome(Verdict.RETURNED, "not now", 3600))]
+    world.given(world.action("1"))
+    world.sync(configured=frozenset({"desk"}))
+    world.platforms = ("google",)
+    (found,) = world.sync(configured=frozenset({"google"})).findings
+    assert (found.level, found.code, found.where) == ("warning", "no_section", "destinations.desk")
+    assert found.message.startswith("1 conversion is waiting for it")
+    assert world.sync(configured=frozenset({"google", "desk"})).findings == [], "it is only left alone by this run"
+
+
 # -- how many share one
 
 

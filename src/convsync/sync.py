@@ -71,6 +71,7 @@ class Engine:
         progress: Progress | None = None,
         send_to: frozenset[str] | None = None,
         by_file: frozenset[str] = frozenset(),
+        configured: frozenset[str] | None = None,
     ) -> None:
         self.ledger = ledger
         self.destinations = destinations
@@ -85,6 +86,8 @@ class Engine:
         self.send_to = send_to
         self.by_file = by_file
         """Destinations that nothing is sent to, because they fetch a file: see `export`."""
+        self.configured = configured
+        """Every destination of the configuration, also those that this run leaves alone; None: not known."""
 
     # -- commands
 
@@ -181,7 +184,7 @@ class Engine:
         run, summary = self.run, self.run.summary
         self.uploads.close()
         self.uploads.erase()
-        Watch(run, self.uploads, self.by_file).look_around()
+        Watch(run, self.uploads, self.by_file, self.configured).look_around()
         summary.finished_at = self.clock.now()
         summary.exit_code = run.exit_code()
         summary.head = self.ledger.runs.end(run.id, summary.exit_code, summary.counts(), now=run.now())

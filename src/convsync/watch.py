@@ -18,8 +18,15 @@ ENOUGH = 5
 class Watch:
     """Looks at the destinations of one run when all is sent."""
 
-    def __init__(self, run: Run, uploads: Uploads, by_file: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        run: Run,
+        uploads: Uploads,
+        by_file: frozenset[str] = frozenset(),
+        configured: frozenset[str] | None = None,
+    ) -> None:
         self.run = run
+        self.configured = configured
         self.by_file = by_file
         self.ledger = run.ledger
         self.uploads = uploads
@@ -32,6 +39,8 @@ class Watch:
             self._look_around(name, channels)
         for number, name in self.uploads.shut():
             self._shut(number, name)
+        if self.configured is not None:
+            self._forgotten(self.configured)
         for channel in self.uploads.channels:
             self._late(channel)
             self._too_few(channel)
@@ -95,6 +104,15 @@ class Watch:
                 "error", "shut", name,
                 f"{conversions(count)} in doubt or held that went by another way in, for which this configuration has no keys.",
                 "Put them back until that is settled, or decide: convsync ledger resolve.",
+            )  # fmt: skip
+
+    def _forgotten(self, configured: frozenset[str]) -> None:
+        """What waits for a destination that the configuration has no section for any more, under this name."""
+        for name, count in self.ledger.runs.waiting_elsewhere(configured):
+            self.run.find(
+                "warning", "no_section", f"destinations.{name}",
+                f"{conversions(count)} waiting for it, and the configuration has no such section.",
+                "If it was renamed, give it that name again; else decide: convsync ledger resolve, or leave them.",
             )  # fmt: skip
 
     def _unsettled(self, name: str, count: int, advice: str) -> None:

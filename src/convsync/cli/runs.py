@@ -263,6 +263,7 @@ def running(
                 progress=bar,
                 send_to=send_to,
                 by_file=frozenset(name for name in names if by_file(config, name)),
+                configured=frozenset(config.destinations),
             )
     finally:
         for one in made:

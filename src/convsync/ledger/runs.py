@@ -62,6 +62,7 @@ class Runs:
                 "SELECT id, platform, account FROM destination WHERE name = ? AND door = ?", (name, door)
             ).fetchone()
             if row is None:
+                self._refuse_new_name(name, platform, account)
                 sql = (
                     "INSERT INTO destination (name, door, platform, account, route, on_unknown, identities)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -81,6 +82,20 @@ class Runs:
             )
             return int(row[0])
 
+    def _refuse_new_name(self, name: str, platform: str, account: str) -> None:
+        """A section that was renamed would send everything anew that is read again: its name is part of every key. (Two
+        sections of one account the configuration refuses.)"""
+        known = self.store.conn.execute(
+            "SELECT id, name FROM destination WHERE platform = ? AND account = ? AND name <> ?",
+            (platform, account, name),
+        ).fetchall()
+        other = next((other for number, other in known if self._reached(number)), None)
+        if other is not None:
+            raise ConfigError(
+                f"[destinations.{name}] is {platform} account {account}, which this ledger knows as [destinations.{other}].",
+                "Give it that name again: under another one, what is read again would be sent once more and count twice.",
+            )
+
     def _reached(self, destination_id: int) -> bool:
         """Whether anything may have reached the account of this destination: a mistyped one can still be mended."""
         query = "SELECT 1 FROM delivery WHERE destination_id = ? AND (reached OR state = 'in_flight') LIMIT 1"
@@ -90,6 +105,16 @@ class Runs:
         """The doors of these destinations that are not `opened`: number and name of each."""
         known = self.store.conn.execute("SELECT id, name FROM destination ORDER BY id")
         return [(number, name) for number, name in known if name in names and number not in opened]
+
+    def waiting_elsewhere(self, configured: Collection[str]) -> list[tuple[str, int]]:
+        """Destinations that are none of these, and how many deliveries of each are not over."""
+        names = [name for (name,) in self.store.conn.execute("SELECT DISTINCT name FROM destination ORDER BY name")]
+        query = (
+            "SELECT count(*) FROM destination t JOIN delivery d ON d.destination_id = t.id WHERE t.name = ?"
+            " AND d.state IN ('pending', 'in_flight', 'unknown', 'held')"
+        )
+        told = [(name, int(self.store.one(query, (name,)))) for name in names if name not in configured]
+        return [(name, count) for name, count in told if count]
 
     def learned(self, destination_id: int) -> dict[str, str]:
         text = self.store.one("SELECT learned FROM destination WHERE id = ?", (destination_id,))
