@@ -245,6 +245,14 @@ def test_a_repeat_counts_twice_where_it_may_be_there_and_cannot_be_recognised(
     assert _may_be_there(row | {"on_unknown": on_unknown, "identities": identities}) is twice
 
 
+def test_a_dry_run_of_sending_again_says_that_a_yes_will_be_asked_for(doubtful: Any) -> None:
+    args = ("ledger", "resolve", "--state", "unknown", "--destination", "vk", "--why", "mended", "--dry-run", "--as")
+    told = doubtful.run(*args, "send-again").stdout
+    assert "they may count twice" in told
+    assert "It will ask for --yes." in told
+    assert "--yes" not in doubtful.run(*args, "send-again", "--yes").stdout + doubtful.run(*args, "sent").stdout
+
+
 def test_sending_again_what_may_count_twice_needs_a_yes(doubtful: Any) -> None:
     key = doubtful.rows("--state", "unknown")[0]["key"]
     args = ("ledger", "resolve", key, "--as", "send-again", "--why", "not in the statistics")

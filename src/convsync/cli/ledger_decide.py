@@ -163,9 +163,13 @@ def _resolve(
     with locked(config, wait) as book:
         known(book, config, asked.destination, asked.action, None)
         rows = _chosen(book, asked)
-        _ask_about_repeats(rows, verdict, yes or dry_run)
+        repeats = "" if verdict != "send-again" or yes else _repeats(rows)
+        if repeats and not dry_run:
+            raise UsageError(repeats, "Say --yes if that is better than losing them.")
         moved = [] if dry_run else _decide(book, rows, verdict, why)
     _decided(rows, moved, verdict, dry_run, json_)
+    if repeats and not json_:
+        click.echo(f"{repeats} It will ask for --yes.")
 
 
 def _chosen(book: Ledger, asked: _Asked) -> list[dict[str, Any]]:
@@ -194,18 +198,14 @@ def _of_key(book: Ledger, key: str, destination: str | None) -> list[dict[str, A
     return waiting
 
 
-def _ask_about_repeats(rows: Sequence[dict[str, Any]], verdict: str, yes: bool) -> None:
+def _repeats(rows: Sequence[dict[str, Any]]) -> str:
     """An unknown one may be there already, also if somebody gave it up since; where the platform cannot tell, sending it
-    again may count it twice."""
-    if verdict != "send-again" or yes:
-        return
+    again may count it twice. Empty if there is none."""
     doubtful = [row for row in rows if _may_be_there(row)]
-    if doubtful:
-        names = ", ".join(sorted({row["destination"] for row in doubtful}))
-        raise UsageError(
-            f"{len(doubtful)} of these may have arrived, and {names} cannot recognise a repeat: they may count twice.",
-            "Say --yes if that is better than losing them.",
-        )
+    if not doubtful:
+        return ""
+    names = ", ".join(sorted({row["destination"] for row in doubtful}))
+    return f"{len(doubtful)} of these may have arrived, and {names} cannot recognise a repeat: they may count twice."
 
 
 def _may_be_there(row: dict[str, Any]) -> bool:
