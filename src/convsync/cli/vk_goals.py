@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from convsync.cli.frame import Command, Talk, ending, leave, put_json
+from convsync.cli.frame import Command, Talk
 from convsync.cli.yandex_goals import as_json, for_destination
 from convsync.errors import UsageError
 
@@ -38,26 +38,11 @@ def goals(talk: Talk, destinations: tuple[str, ...], json_: bool) -> None:
     Exit codes: 0 every goal that is named can be called · 1 one cannot · 2 configuration or credentials · 3 no answer
     """
     from convsync.cli.asking import Asking
+    from convsync.cli.goal_lists import tell
 
     asking = Asking()
     found = list(_looks(talk.config(), destinations, asking))
-    for look in found:
-        for lack in look.lacking:
-            asking.add(look.finding(lack))
-    ending(asking.exit_code)
-    talk.tell(asking.findings)
-    if json_:
-        put_json({
-            "goals": [row for look in found for row in look.rows()],
-            "missing": [look.missing(lack) for look in found for lack in look.lacking],
-            "findings": [one._asdict() for one in asking.findings],
-            "exit_code": int(asking.exit_code),
-        })  # fmt: skip
-    else:
-        for look in found:
-            for line in _listed(look):
-                click.echo(line)
-    leave(asking.exit_code)
+    tell(talk, asking, found, _listed, json_)
 
 
 def vk_names(config: Config, wanted: tuple[str, ...]) -> list[str]:

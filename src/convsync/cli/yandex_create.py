@@ -193,7 +193,7 @@ def _made(wishes: Sequence[Wish], asking: Asking, *, sure: set[str] | None) -> I
             yield wish.as_json("not made")
         elif sure is not None and wish.lack.code in SLIPS and wish.lack.identifier not in sure:
             advice = f"{wish.lack.advice} If it is right: convsync yandex goals create {wish.lack.identifier} --yes"
-            asking.add(wish.look.finding("error", wish.lack)._replace(advice=advice))
+            asking.add(wish.look.finding(wish.lack)._replace(advice=advice))
             yield wish.as_json("left out")
         else:
             state, number = _make(wish, asking)

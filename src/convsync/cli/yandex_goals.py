@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from convsync.cli.frame import Command, Group, Talk, ending, leave, put_json
+from convsync.cli.frame import Command, Group, Talk
 from convsync.errors import ConfigError, Halted, UsageError, WireError
 
 if TYPE_CHECKING:
@@ -60,26 +60,11 @@ def goals(ctx: click.Context, destinations: tuple[str, ...], json_: bool) -> Non
     talk = ctx.find_object(Talk)
     assert talk is not None
     from convsync.cli.asking import Asking
+    from convsync.cli.goal_lists import tell
 
     asking = Asking()
     found = list(_looks(talk.config(), destinations, asking))
-    for look in found:
-        for lack in look.lacking:
-            asking.add(look.finding("error", lack))
-    ending(asking.exit_code)
-    talk.tell(asking.findings)
-    if json_:
-        put_json({
-            "goals": [row for look in found for row in look.rows()],
-            "missing": [look.missing(lack) for look in found for lack in look.lacking],
-            "findings": [one._asdict() for one in asking.findings],
-            "exit_code": int(asking.exit_code),
-        })  # fmt: skip
-    else:
-        for look in found:
-            for line in _listed(look):
-                click.echo(line)
-    leave(asking.exit_code)
+    tell(talk, asking, found, _listed, json_)
 
 
 # -- whom to ask
@@ -225,9 +210,9 @@ class Look(NamedTuple):
             "nearest": lack.near and (lack.near.identifiers or (lack.near.name,))[0],
         }
 
-    def finding(self, level: str, lack: Lack) -> Finding:
+    def finding(self, lack: Lack) -> Finding:
         message = f"{self.users(lack.identifier)}: {lack.message}"
-        return self.metrica.note(level, lack.code, message, lack.advice)
+        return self.metrica.note("error", lack.code, message, lack.advice)
 
 
 PROBLEMS = {
