@@ -181,6 +181,23 @@ def test_what_the_list_shows_only_after_forty_seconds_is_not_sent_again_before_t
     world.is_sound()
 
 
+@pytest.mark.parametrize(("passes_contacts", "state"), [(False, "accepted"), (True, "held")])
+def test_one_who_consents_no_more_keeps_the_others_of_a_request_only_where_it_hands_contacts_on(
+    world: World, registry: Registry, passes_contacts: bool, state: str
+) -> None:
+    registry.passes_contacts = passes_contacts
+    registry.fates = ["lost"]
+    world.given(world.action("a"), world.action("b"))
+    world.sync()
+    world.given(world.action("a", consent_ad_user_data=False), world.action("b"))
+    for _ in range(2):
+        world.clock.advance(1000)
+        world.sync()
+    assert states(world) == {state}
+    assert len(registry.sent) == (1 if passes_contacts else 2)
+    world.is_sound()
+
+
 def test_what_is_not_there_after_the_quarantine_goes_again_with_identical_bytes_and_under_its_token(
     world: World, registry: Registry
 ) -> None:

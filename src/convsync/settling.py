@@ -143,7 +143,9 @@ class Settling:
         if not channel.ready:
             self.uploads.learn(channel)
             return
-        channel.counts["held"] += self.ledger.record.withdraw(doubt.batch_id, now=self.run.now(), run_id=self.run.id)
+        if channel.route.passes_contacts:
+            gone = self.ledger.record.withdraw(doubt.batch_id, now=self.run.now(), run_id=self.run.id)
+            channel.counts["held"] += gone
         self.uploads.renew(channel)
         batch = self.uploads.claimed(
             channel,

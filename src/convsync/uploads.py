@@ -137,6 +137,7 @@ class Uploads:
             route.tells_more,
             route.fixed,
             route.titles,
+            route.passes_contacts,
             route.shift if route.fixed else None,
         )
         self.ledger.claim.take_over(lease, now=run.now(), run_id=run.id)

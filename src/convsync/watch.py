@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from statistics import median
@@ -108,7 +109,12 @@ class Watch:
 
     def _forgotten(self, configured: frozenset[str]) -> None:
         """What waits for a destination that the configuration has no section for any more, under this name."""
-        for name, count in self.ledger.runs.waiting_elsewhere(configured):
+        waiting = Counter[str]()
+        for number, name in self.ledger.runs.others(configured):
+            standing = self.ledger.record.standing(number)
+            waiting[name] += standing[State.UNKNOWN] + standing[State.HELD] + standing[State.IN_FLIGHT]
+            waiting[name] += self.ledger.claim.waiting(number)
+        for name, count in sorted((+waiting).items()):
             self.run.find(
                 "warning", "no_section", f"destinations.{name}",
                 f"{conversions(count)} waiting for it, and the configuration has no such section.",
@@ -121,10 +127,10 @@ class Watch:
 
     def _too_few(self, channel: Channel) -> None:
         """What waits because a request to this platform needs more rows than there are yet."""
-        least, waiting = channel.route.least, self.ledger.claim.gathering
+        least = channel.route.least
         if least == 1 or not channel.open or self.uploads.due(channel):
             return
-        if count := waiting(channel.id, self.run.now()):
+        if count := self.ledger.claim.waiting(channel.id, self.run.now()):
             self.run.find(
                 "info", "gathering", channel.route.name,
                 f"{conversions(count)} waiting until there are {least} of a kind: the platform takes no fewer at once.",

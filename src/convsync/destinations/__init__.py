@@ -60,6 +60,8 @@ class Route(Protocol):
     """How many rows one request must have: fewer wait for more. Only where rows are told apart."""
     titles: bool = False
     """Whether goals are only titles here: what the platform was told under one, it was told under all."""
+    passes_contacts: bool = False
+    """Whether a request hands contacts on, so that one in doubt must not leave again once somebody in it consents no more."""
     hides_doubt: bool = False
     """Whether the next request may hide one whose outcome is unknown from whoever asks for it: then it waits."""
     goals_together: int | None = None

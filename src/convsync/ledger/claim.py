@@ -20,6 +20,8 @@ from convsync.ledger.store import Store
 from convsync.model import WHOLE, Group, State
 
 LEASE_SECONDS = 600.0
+LAST = 2**63 - 1
+"""The last moment that the ledger can write down."""
 
 
 def monotonic() -> float:
@@ -324,10 +326,10 @@ class Claimer:
         query = "SELECT 1 FROM batch WHERE destination_id = ? AND state = 'unknown' LIMIT 1"
         return self.store.one(query, (destination_id,)) is not None
 
-    def gathering(self, destination_id: int, now: int) -> int:
-        """How many deliveries are due and wait for others."""
+    def waiting(self, destination_id: int, until: int = LAST) -> int:
+        """How many deliveries wait to be sent, of those that are due by `until`."""
         query = "SELECT count(*) FROM delivery WHERE destination_id = ? AND state = 'pending' AND not_before <= ?"
-        return int(self.store.one(query, (destination_id, now)))
+        return int(self.store.one(query, (destination_id, until)))
 
     # -- what a dead run left behind
 

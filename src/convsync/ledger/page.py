@@ -54,6 +54,7 @@ class Traits(NamedTuple):
     fixed: bool = False
     titles: bool = False
     """Whether its goals are only titles to the platform: what was told under one was told under all."""
+    passes_contacts: bool = False
     shift: Callable[[Conversion], Conversion] | None = None
 
 
@@ -387,15 +388,18 @@ class PageWriter:
         """A known action that would not be sent today. What waits unsent is stopped; what was sent stays as it is, and the
         skip says why if there is something to be told of it."""
         numbers = self.numbers[skip.destination] if skip.destination else [NOBODY]
-        mine = [last for (where, _), last in sent.items() if where in numbers]
+        mine = [(where, last) for (where, _), last in sent.items() if where in numbers]
         if not mine:
             self.rows.skip(action_id, _unsent(skip))
             return False
         stopped = False
-        for last in mine:
+        for where, last in mine:
             if last.reached:
-                in_doubt = last.state == State.UNKNOWN and skip.reason in WITHDRAWN  # it must not be sent again
-                if in_doubt or skip.reason in UNTOLD or _differs(one, last):
+                if (
+                    (last.state == State.UNKNOWN and self._withdrawn(where, skip))
+                    or skip.reason in UNTOLD
+                    or _differs(one, last)
+                ):
                     self.rows.skip(action_id, skip)
             elif last.state == State.PENDING:
                 if skip.reason in UNTOLD or one.action.status != "active":
@@ -405,6 +409,12 @@ class PageWriter:
                     self.rows.move(State.HELD, skip.reason.value, last.id, skip.destination)
                     stopped = True
         return stopped
+
+    def _withdrawn(self, destination_id: int, skip: Skip) -> bool:
+        """Whether what is in doubt there must not be sent again: its contact would be handed on without consent."""
+        return skip.reason in WITHDRAWN and any(
+            one.id == destination_id and one.passes_contacts for one in self.traits.values()
+        )
 
     def _of(self, conversion: Conversion) -> Traits:
         return self.traits[conversion.destination, conversion.door]

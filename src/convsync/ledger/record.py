@@ -22,6 +22,7 @@ from convsync.ledger.store import Store
 from convsync.model import Answer, Outcome, SkipReason, Sought, State, Verdict
 
 REDACTED_AT_ONCE = 2000
+"""Payloads in memory while contacts are erased."""
 NEARBY = 1000
 """So many requests before and after one may be taken for it, where the platform keeps no token."""
 

@@ -106,15 +106,10 @@ class Runs:
         known = self.store.conn.execute("SELECT id, name FROM destination ORDER BY id")
         return [(number, name) for number, name in known if name in names and number not in opened]
 
-    def waiting_elsewhere(self, configured: Collection[str]) -> list[tuple[str, int]]:
-        """Destinations that are none of these, and how many deliveries of each are not over."""
-        names = [name for (name,) in self.store.conn.execute("SELECT DISTINCT name FROM destination ORDER BY name")]
-        query = (
-            "SELECT count(*) FROM destination t JOIN delivery d ON d.destination_id = t.id WHERE t.name = ?"
-            " AND d.state IN ('pending', 'in_flight', 'unknown', 'held')"
-        )
-        told = [(name, int(self.store.one(query, (name,)))) for name in names if name not in configured]
-        return [(name, count) for name, count in told if count]
+    def others(self, configured: Collection[str]) -> list[tuple[int, str]]:
+        """Every door of destinations that are none of these: number and name of each."""
+        known = self.store.conn.execute("SELECT id, name FROM destination ORDER BY id")
+        return [(number, name) for number, name in known if name not in configured]
 
     def learned(self, destination_id: int) -> dict[str, str]:
         text = self.store.one("SELECT learned FROM destination WHERE id = ?", (destination_id,))

@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple, Protocol
-from zoneinfo import ZoneInfo
 
 import orjson
 
 from convsync.destinations import Route
 from convsync.destinations.vk import files, list_replies
 from convsync.destinations.vk.api import Api
+from convsync.destinations.vk.replies import MOSCOW
 from convsync.errors import ConfigError, Halted, NotSent
 from convsync.model import (
     WHOLE,
@@ -37,9 +37,6 @@ from convsync.model import (
 )
 
 PATH = "/api/v2/remarketing/offline_goals"
-MOSCOW = ZoneInfo("Europe/Moscow")
-"""Whose days VK counts in. DOC API overview"""
-TOKEN = re.compile(r"[0-9a-f]{24}")
 SHOWN_AFTER = 60.0
 """Seconds until a list is looked for again that VK took and did not show at once."""
 TURNED_AWAY = 20
@@ -82,6 +79,7 @@ class Lists(Route):
     changes_apart = False
     distinct = True
     titles = True
+    passes_contacts = True
     goals_together = 1
     in_flight = 1
 
